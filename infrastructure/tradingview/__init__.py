@@ -1,0 +1,3 @@
+from infrastructure.tradingview.base import IDataProvider, IStreamProvider
+
+__all__ = ["IDataProvider", "IStreamProvider"]
