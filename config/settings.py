@@ -54,6 +54,8 @@ MARKETDATA_STREAM_PROVIDER = env.text(
 )
 #: `off` stops every request to the source, whatever the admin's switch says.
 UPSTREAM = env.switch("UPSTREAM", True)
+#: Called by the adapters before they send anything to the source; raises Rejected while the switch is off.
+MARKETDATA_UPSTREAM_GATE = "marketdata.services.upstream.check"
 SIMULATOR_SPEED = env.number("SIMULATOR_SPEED", 1, 0.01, 10_000)
 SIMULATOR_SEED = env.integer("SIMULATOR_SEED", 1, 0, 2**31)
 _SIMULATOR = f"127.0.0.1:{PORTS['simulator']}"
@@ -79,7 +81,7 @@ TRADINGVIEW = {
     "auth_token": env.text("TRADINGVIEW_AUTH_TOKEN", "unauthorized_user_token"),
     "session_cookie": env.text("TRADINGVIEW_SESSION_COOKIE"),
     "timeout_s": env.number("TRADINGVIEW_TIMEOUT_S", 20, 0.1, 300),
-    #: Smallest pause between two history requests of one process; low by default, see the README on TradingView's terms.
+    #: Smallest pause between two history requests of one process; slow by default: see the README on terms.
     "pause_s": env.number("TRADINGVIEW_PAUSE_S", 1.0 if _REAL else 0.0, 0, 60),
     "page_bars": env.integer("TRADINGVIEW_PAGE_BARS", 5000, 1, 50_000),
     "symbols_per_connection": env.integer("TRADINGVIEW_SYMBOLS_PER_CONNECTION", 200, 1, 1000),
@@ -160,7 +162,7 @@ CACHES = {
         },
     }
 }
-# A session row costs a scan on this backend (storage.md §7.1): sessions live in the cache, signed cookies need no store.
+# A session row costs a collection scan on this backend; signed cookies need no store and survive a lost Redis.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -184,7 +186,7 @@ Q_CLUSTER = {
     "name": "pulls",
     "workers": env.integer("WORKERS", 2, 1, 64),
     "timeout": 60,
-    "retry": 200,  # from dequeue, prefetch included: must exceed timeout x (prefetch rounds + 1) (jobs.md §4)
+    "retry": 200,  # from dequeue, prefetch included: must exceed timeout x (prefetch rounds + 1)
     "queue_limit": 1,
     "poll": 0.2,
     "scheduler": False,  # the tick of our own qcluster schedules

@@ -1,4 +1,4 @@
-"""Bar intervals: our names (`1m`, `1h`, `1d`, `1w`, `1M`) and TradingView's on the wire (`1`, `60`, `1D`, ...). Pure."""
+"""Bar intervals: our names (`1m`, `1h`, `1d`, `1w`, `1M`) and those on TradingView's wire (`1`, `60`, `1D`). Pure."""
 
 from dataclasses import dataclass
 
