@@ -1,0 +1,53 @@
+# Each target works as the first command after a clone: it installs what it needs, and nothing when nothing changed.
+# PYTHON=… chooses the interpreter, ARGS=… is handed to pytest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := requirements.txt requirements-embedded.txt
+INTERPRETERS := $(BIN)/python python3.11 python3.12 python3.13 python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: run install test test-all test-slow lint format assets clean runtime development peers python
+
+run: runtime assets  ## the whole platform; PORT chooses the web port
+	@exec $(BIN)/python manage.py up
+
+install: development assets
+
+test: development assets  ## what README.md calls the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: development assets peers  ## also independent clients, slow faults and several processes
+	@$(BIN)/python -m pytest -m '' $(ARGS)
+
+test-slow: development assets peers  ## only what test-all adds to test
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: development
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: development
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+assets: runtime
+	@$(BIN)/python tools/assets.py
+
+clean:  ## everything that can be made again; the data in var/ stays
+	@rm -rf $(VENV) .venv-peers marketdata/static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+runtime: python
+	@$(PYTHON) tools/install.py $(RUNTIME)
+
+development: python
+	@$(PYTHON) tools/install.py $(RUNTIME) requirements-dev.txt
+
+peers: python
+	@$(PYTHON) tools/install.py --venv .venv-peers requirements-peers.txt
+
+python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: sudo apt-get install -y python3.11 python3.11-venv" >&2; exit 2; }
