@@ -140,7 +140,11 @@ DATABASES = {
         "ENGINE": "django_mongodb_backend",
         "NAME": MONGODB_NAME,
         "HOST": MONGODB_URI,
-        "OPTIONS": {"serverSelectionTimeoutMS": int(MONGODB_TIMEOUT_S * 1000), "tz_aware": False},
+        "OPTIONS": {
+            "serverSelectionTimeoutMS": int(MONGODB_TIMEOUT_S * 1000),
+            "connectTimeoutMS": int(MONGODB_TIMEOUT_S * 1000),
+            "tz_aware": False,
+        },
     }
 }
 DATABASE_ROUTERS = ["django_mongodb_backend.routers.MongoRouter"]
@@ -157,6 +161,7 @@ CACHES = {
         "LOCATION": f"{REDIS_URL}/{REDIS_CACHE_DB}",
         "KEY_PREFIX": "cache",
         "OPTIONS": {
+            "CONNECTION_FACTORY": "infrastructure.persistence.redis.ConnectionFactory",
             "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S,
             "SOCKET_TIMEOUT": REDIS_TIMEOUT_S,
         },
@@ -194,7 +199,8 @@ Q_CLUSTER = {
     "ack_failures": True,
     "max_attempts": 3,
     "catch_up": False,
-    "save_limit": 250,
+    "save_limit": 50,  # successes kept of each schedule; a common limit would lose those of the rare ones
+    "save_limit_per": "group",
     "ALT_CLUSTERS": {"backfills": {"workers": 1, "timeout": 90, "retry": 300, "queue_limit": 1}},
 }
 

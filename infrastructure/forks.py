@@ -17,6 +17,7 @@ from django.db import connections
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+_libc = ctypes.CDLL(None)
 _closers: list[Callable[[], None]] = []
 _forking_pid = 0
 
@@ -42,10 +43,8 @@ def _close_databases() -> None:
 @before_fork
 def _close_caches() -> None:
     for cache in caches.all(initialized_only=True):
-        close = getattr(
-            getattr(cache, "client", None), "do_close_clients", None
-        )  # django-redis: close() keeps the pool
-        (close or cache.close)()
+        # django-redis: close() leaves the pool connected unless a setting says otherwise.
+        getattr(getattr(cache, "client", None), "do_close_clients", cache.close)()
 
 
 def _before() -> None:
@@ -60,7 +59,7 @@ def _before() -> None:
 
 def _in_child() -> None:
     if sys.platform == "linux":  # elsewhere a killed parent leaves its children to finish and end by themselves
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != _forking_pid:  # the parent died before prctl
             os._exit(1)
     os.setpgid(0, 0)  # a terminal's Ctrl-C, or a signal to the group, reaches the parent alone

@@ -1,0 +1,5 @@
+"""Jobs and schedules: Django-Q over the platform's own MongoDB (design decision 11). Importing opens nothing."""
+
+from infrastructure.scheduling.scheduler import JobScheduler
+
+__all__ = ["JobScheduler"]
