@@ -1,0 +1,5 @@
+from infrastructure.persistence.mongodb import Database, Lease, mongodb_errors
+from infrastructure.persistence.redis import Cache
+from infrastructure.persistence.redis_async import AsyncCache, LiveSubscription
+
+__all__ = ["AsyncCache", "Cache", "Database", "Lease", "LiveSubscription", "mongodb_errors"]

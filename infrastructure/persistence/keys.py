@@ -1,0 +1,15 @@
+"""Every Redis key and channel of the platform, behind one versioned prefix: a new format takes a new one. Pure."""
+
+PREFIX = "md1:"
+
+QUOTES = PREFIX + "quotes"  # hash: symbol → the quote as JSON
+LIVE = PREFIX + "live"  # channel: blocks of live updates
+BARS = PREFIX + "bars"  # hash: SYMBOL@interval → the newest streamed bar as JSON
+FEED = PREFIX + "feed"  # the feed's state as JSON
+FENCE = PREFIX + "fence"  # fencing number of the newest leader that wrote; gone = Redis was emptied
+INTEREST = PREFIX + "interest"  # sorted set: what somebody watches, scored with its expiry in ms
+
+
+def cached(kind: str, *parts: object) -> str:
+    """The key of something kept for a while: cached("info", "NASDAQ:AAPL")."""
+    return PREFIX + "|".join((kind, *map(str, parts)))
