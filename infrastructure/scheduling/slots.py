@@ -33,7 +33,11 @@ def following(schedule: Any, slot: datetime, now: datetime) -> datetime:
     if schedule.schedule_type == schedule.CRON:
         return next_of_cron(schedule.cron, max(slot, now))
     if schedule.schedule_type in (schedule.MINUTES, schedule.HOURLY):
-        step = timedelta(hours=1) if schedule.schedule_type == schedule.HOURLY else timedelta(minutes=schedule.minutes)
+        step = (
+            timedelta(hours=1)
+            if schedule.schedule_type == schedule.HOURLY
+            else timedelta(minutes=schedule.minutes or 1)
+        )
         return slot + max((now - slot) // step + 1, 1) * step
     after: datetime = schedule.calculate_next_run(slot)
     while after <= now:

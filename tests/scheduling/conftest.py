@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,12 @@ def scheduler(db: None) -> Iterator[JobScheduler]:
     yield scheduler
     for name in ("jobs_pulls", "jobs_backfills", "task_runs"):
         connections["default"].database[name].delete_many({})
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the project's own loggers say; they do not propagate to the one that pytest listens to."""
+    logger = logging.getLogger("infrastructure")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
