@@ -1,3 +1,7 @@
-from typing import Any
+"""Where live connections arrive; used by `config.asgi`."""
 
-websocket_urlpatterns: list[Any] = []
+from django.urls import URLPattern, path
+
+from marketdata.live.consumers import LiveConsumer
+
+websocket_urlpatterns: list[URLPattern] = [path("ws/v1/", LiveConsumer.as_asgi())]

@@ -1,0 +1,198 @@
+"""One browser as the hub sees it: what it watches, what it still has to get, and a send that is never awaited.
+
+Bounds: small messages wait in `_outbox` (OUTBOX), changed topics in sets (at most the subscriptions), closed bars in
+order (CLOSED_BARS). Loss: quotes and forming bars are merged to their latest state; whoever overflows a bound is closed
+with TOO_SLOW, whoever reads nothing at all is cut off, and both get a snapshot when they come back. For one event loop.
+"""
+
+import asyncio
+import logging
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Set
+from typing import Any
+
+from marketdata.live import protocol
+from marketdata.live.errors import Code
+from marketdata.live.latest import Latest
+
+OUTBOX = 64
+CLOSED_BARS = 2000
+
+AsgiMessage = dict[str, Any]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+@types.coroutine
+def _rest(step: Generator[Any, Any, None], pending: Any) -> Generator[Any, Any, None]:
+    """Awaits what is left of a coroutine whose first step yielded `pending`."""
+    try:
+        while True:
+            try:
+                value = yield pending
+            except BaseException as error:  # noqa: BLE001  a cancellation too belongs to the coroutine
+                pending = step.throw(error)
+            else:
+                pending = step.send(value)
+    except StopIteration:
+        return
+
+
+def values(type: str, quotes: Iterable[str], bars: Iterable[str], closed: Collection[str], latest: Latest) -> str:
+    """The frame of a snapshot or update: what is known of these topics, closed bars first and each bar once."""
+    told = set(closed)
+    newest = (latest.bars[topic] for topic in bars if topic in latest.bars)
+    return protocol.values(
+        type,
+        (latest.quotes[topic] for topic in quotes if topic in latest.quotes),
+        [*closed, *(text for text in newest if text not in told)],
+    )
+
+
+class Connection:
+    """`send` is the ASGI send; `cut` ends the consumer without another word. Times are the hub's clock in seconds."""
+
+    def __init__(self, send: Send, cut: Callable[[], None], now: float, clock: Callable[[], float]) -> None:
+        self._send = send
+        self._cut = cut
+        self._clock = clock
+        self.quotes: set[str] = set()
+        self.bars: set[str] = set()
+        self.heard_at = now
+        self.pinged_at = now
+        self.pings = 0
+        self.busy_since: float | None = None
+        self.over = False  # nothing more is sent: closing, cut off, or the client has gone
+        self._outbox: deque[AsgiMessage] = deque()
+        self._closed: deque[tuple[str, str]] = deque()
+        self._due_quotes: set[str] = set()
+        self._due_bars: set[str] = set()
+        self._snapshot_quotes: set[str] = set()
+        self._snapshot_bars: set[str] = set()
+        self._sending: asyncio.Task[None] | None = None
+
+    # --- what it watches ---
+
+    def watch(self, quotes: Collection[str], bars: Collection[str]) -> None:
+        """Adds topics; a snapshot of all of them is due, before any update."""
+        self.quotes.update(quotes)
+        self.bars.update(bars)
+        self._snapshot_quotes.update(quotes)
+        self._snapshot_bars.update(bars)
+
+    def unwatch(self, quotes: Collection[str], bars: Collection[str]) -> None:
+        """Drops topics; nothing about them is sent any more."""
+        for mine in (self.quotes, self._due_quotes, self._snapshot_quotes):
+            mine.difference_update(quotes)
+        for mine in (self.bars, self._due_bars, self._snapshot_bars):
+            mine.difference_update(bars)
+        self._closed = deque(item for item in self._closed if item[0] in self.bars)
+
+    def refresh(self) -> None:
+        """A snapshot of everything is due: what was sent before may have a hole."""
+        self._snapshot_quotes |= self.quotes
+        self._snapshot_bars |= self.bars
+
+    # --- what it gets ---
+
+    def post(self, *texts: str) -> None:
+        """Sends messages in order, as soon as the client takes them."""
+        if self.over:
+            return
+        self._outbox.extend({"type": "websocket.send", "text": text} for text in texts)
+        self._pump()
+        if len(self._outbox) > OUTBOX:
+            self.close(Code.TOO_SLOW, "Answers piled up unread.")
+
+    def closed_bar(self, topic: str, text: str) -> None:
+        """A closed bar: kept in order until the next flush, never merged away."""
+        if len(self._closed) >= CLOSED_BARS:
+            self.close(Code.TOO_SLOW, "Closed bars piled up unread.")
+        else:
+            self._closed.append((topic, text))
+
+    @property
+    def due(self) -> bool:
+        """Whether the next flush has something for it, even if nothing changes until then."""
+        return not self.over and bool(
+            self._snapshot_quotes or self._snapshot_bars or self._due_quotes or self._due_bars or self._closed
+        )
+
+    def flush(self, quotes: Set[str], bars: Set[str], latest: Latest) -> None:
+        """Sends what is due as one frame (a snapshot as a frame of its own before), or remembers it while busy."""
+        self._due_quotes |= self.quotes & quotes
+        if self.bars:
+            self._due_bars |= self.bars & bars
+        if self.over or self.busy_since is not None:
+            return
+        if self._snapshot_quotes or self._snapshot_bars:
+            self._due_quotes -= self._snapshot_quotes
+            self._due_bars -= self._snapshot_bars
+            text = values("snapshot", self._snapshot_quotes, self._snapshot_bars, (), latest)
+            self._snapshot_quotes, self._snapshot_bars = set(), set()
+            if not self._start({"type": "websocket.send", "text": text}):
+                return
+        if self.due:
+            closed = [text for _, text in self._closed]
+            text = values("update", self._due_quotes, self._due_bars, closed, latest)
+            self._due_quotes, self._due_bars, self._closed = set(), set(), deque()
+            self._start({"type": "websocket.send", "text": text})
+
+    # --- how it ends ---
+
+    def close(self, code: Code, reason: str) -> None:
+        """Says why and closes; what is due but not sent is dropped."""
+        if self.over:
+            return
+        self.over = True
+        for message in (protocol.Error(code, reason), protocol.Bye(code, reason, code.reconnect)):
+            self._outbox.append({"type": "websocket.send", "text": protocol.encode(message)})
+        self._outbox.append({"type": "websocket.close", "code": int(code), "reason": reason})
+        self._pump()
+
+    def cut_off(self, why: str) -> None:
+        """For one that reads nothing: no word would reach it."""
+        logger.info("a browser is cut off: %s", why)
+        self.gone()
+        self._cut()
+
+    def gone(self) -> None:
+        self.over = True
+        self._outbox.clear()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    # --- sending ---
+
+    def _pump(self) -> None:
+        while self._outbox and self.busy_since is None:
+            self._start(self._outbox.popleft())
+
+    def _start(self, message: AsgiMessage) -> bool:
+        """Runs the send up to its first wait, usually to its end: True. Else a task waits for the rest: False."""
+        step = self._send(message).__await__()
+        try:
+            pending = next(step)
+        except StopIteration:
+            return True
+        except Exception as error:  # noqa: BLE001  servers raise what they like for a lost client; the others go on
+            self._lost(error)
+            return False
+        self.busy_since = self._clock()
+        self._sending = asyncio.ensure_future(self._finish(step, pending))
+        return False
+
+    async def _finish(self, step: Generator[Any, Any, None], pending: Any) -> None:
+        try:
+            await _rest(step, pending)
+        except Exception as error:  # noqa: BLE001  as above
+            self._lost(error)
+        self.busy_since, self._sending = None, None
+        self._pump()
+
+    def _lost(self, error: Exception) -> None:
+        logger.debug("a browser has gone: %r", error)
+        self._sending = None
+        self.gone()

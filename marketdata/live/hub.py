@@ -1,0 +1,287 @@
+"""One per web process: blocks of the feed in, one conflated frame per browser and flush out.
+
+Every quote was encoded once, in the feed; here it is only remembered and joined with others. A tick costs the same with
+one browser or with thousands; no send is awaited; under load the flush interval stretches (`stretch.py`).
+Started by the first consumer in its event loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from infrastructure.errors import InfrastructureError
+from infrastructure.persistence import LiveSubscription, keys
+from infrastructure.persistence.live import AsyncLiveCache
+from marketdata.live import protocol
+from marketdata.live.connection import Connection
+from marketdata.live.errors import Code
+from marketdata.live.latest import Latest
+from marketdata.live.protocol import Feed
+from marketdata.live.stretch import next_interval
+
+SLOTS = 8  # browsers are flushed in so many groups, spread over the interval, not all at once
+FEED_SILENCE_S = 5.0  # the feed reports every second; after this long it counts as absent
+INTEREST_TTL_S = 30
+INTEREST_EVERY_S = 10.0
+INTEREST_PAUSE_S = 0.2  # gathers the subscriptions of browsers that come together
+HEARTBEATS_MISSED = 2.5
+BUSY_LIMIT_S = 15.0  # a browser that takes nothing for so long is cut off
+READY_S = 2.0
+RETRY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    flush_s: float
+    heartbeat_s: float
+    busy_limit_s: float = BUSY_LIMIT_S
+    feed_silence_s: float = FEED_SILENCE_S
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Browsers that are flushed together, and the topics that changed since; `due`: some of them has more to get."""
+
+    connections: set[Connection]
+    quotes: set[str]
+    bars: set[str]
+    due: bool = False
+
+
+class Hub:
+    """`stored_quotes` gives Q by symbol from the database, blocking; it is called in a thread."""
+
+    def __init__(
+        self,
+        cache: AsyncLiveCache,
+        subscription: LiveSubscription,
+        stored_quotes: Callable[[], Mapping[str, bytes]],
+        options: HubOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache = cache
+        self._subscription = subscription
+        self._stored_quotes = stored_quotes
+        self._options = options
+        self._clock = clock
+        self.latest = Latest()
+        self.feed = Feed("absent", "Nothing has been heard from the feed yet.")
+        self.interval_s = options.flush_s
+        self._loading = {"stored", "present"}
+        self._ready = asyncio.Event()  # both were loaded once, or somebody waited long enough
+        self._slots = [_Slot(set(), set(), set()) for _ in range(SLOTS)]
+        self._slot_of: dict[Connection, _Slot] = {}
+        self._quote_watchers: Counter[str] = Counter()
+        self._bar_watchers: dict[str, set[Connection]] = {}
+        self._interest = asyncio.Event()
+        self._feed_at = clock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life ---
+
+    def start(self) -> None:
+        """In the running loop; a second call does nothing."""
+        if not self._tasks:
+            steps = (self._load_stored, self._read, self._flush_rounds, self._watch, self._tell_interest)
+            self._tasks = [asyncio.ensure_future(self._supervised(step)) for step in steps]
+
+    async def close(self) -> None:
+        """Says goodbye to every browser, then stops."""
+        for connection in tuple(self._slot_of):
+            connection.close(Code.RESTARTING, "The server is restarting.")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._cache.aclose()
+
+    async def _supervised(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                return await step()
+            except InfrastructureError as error:
+                logger.warning("%s: %s", step.__name__, error)
+            except Exception:
+                logger.exception("%s failed", step.__name__)
+            await asyncio.sleep(RETRY_S)
+
+    async def wait_ready(self) -> None:
+        """Until the first values are here, so that a snapshot holds them; not for long where a store is down."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ready.wait(), READY_S)
+        self._ready.set()
+
+    # --- browsers ---
+
+    @property
+    def epoch(self) -> str:
+        return str(self.feed.fence)
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        return self._slot_of.keys()
+
+    def add(self, connection: Connection) -> None:
+        slot = min(self._slots, key=lambda one: len(one.connections))
+        slot.connections.add(connection)
+        self._slot_of[connection] = slot
+
+    def remove(self, connection: Connection) -> None:
+        slot = self._slot_of.pop(connection, None)
+        if slot is not None:
+            slot.connections.discard(connection)
+            self.unwatch(connection, tuple(connection.quotes), tuple(connection.bars))
+        connection.gone()
+
+    def watch(self, connection: Connection, quotes: Collection[str], bars: Collection[str]) -> None:
+        """A snapshot of these topics comes with the next flush."""
+        new = [topic for topic in quotes if topic not in connection.quotes]
+        self._quote_watchers.update(new)
+        for topic in bars:
+            self._bar_watchers.setdefault(topic, set()).add(connection)
+        connection.watch(quotes, bars)
+        self._slot_of[connection].due = True
+        self._interest.set()
+
+    def unwatch(self, connection: Connection, quotes: Collection[str], bars: Collection[str]) -> None:
+        for topic in connection.quotes.intersection(quotes):
+            self._quote_watchers[topic] -= 1
+            if not self._quote_watchers[topic]:
+                del self._quote_watchers[topic]
+        for topic in connection.bars.intersection(bars):
+            self._bar_watchers[topic].discard(connection)
+            if not self._bar_watchers[topic]:
+                del self._bar_watchers[topic]
+        connection.unwatch(quotes, bars)
+
+    def interest(self) -> list[str]:
+        return [*self._quote_watchers, *self._bar_watchers]
+
+    # --- from the feed ---
+
+    async def _load_stored(self) -> None:
+        """The last known prices; whatever Redis and the feed say is newer."""
+        stored = await asyncio.to_thread(self._stored_quotes)
+        self.latest.load_stored(stored)
+        self._loaded("stored")
+
+    async def _read(self) -> None:
+        async for block in self._subscription:
+            if block is None:
+                await self._load_present()
+            else:
+                self.apply(block)
+                await asyncio.sleep(0)  # a burst of buffered blocks must not starve the flushes
+
+    async def _load_present(self) -> None:
+        """After each (re)connection: blocks may have been missed, so everybody gets a fresh snapshot."""
+        quotes, bars = await self._cache.aquotes(), await self._cache.abars()
+        feed = await self._cache.aget_json(keys.FEED)
+        self.latest.load(quotes, bars)
+        if feed is not None:
+            self._state(msgspec.convert(feed, Feed))
+        self._interest.set()
+        self._loaded("present")
+
+    def _loaded(self, part: str) -> None:
+        self._refresh_all()
+        self._loading.discard(part)
+        if not self._loading:
+            self._ready.set()
+
+    def apply(self, block: bytes) -> None:
+        changes = self.latest.apply(block, self._clock())
+        for topic, text in changes.closed:
+            for connection in tuple(self._bar_watchers.get(topic, ())):
+                connection.closed_bar(topic, text)
+                self._slot_of[connection].due = True
+        for slot in self._slots:
+            slot.quotes.update(changes.quotes)
+            slot.bars.update(changes.bars)
+        if changes.new_leader:
+            self._refresh_all()
+        if changes.feed is not None:
+            self._state(changes.feed)
+
+    def _state(self, feed: Feed) -> None:
+        self._feed_at = self._clock()
+        changed = feed.said() != self.feed.said()
+        self.feed = feed
+        if changed:
+            text = protocol.encode(protocol.Status(self.epoch, feed))
+            for connection in tuple(self._slot_of):
+                connection.post(text)
+
+    def _refresh_all(self) -> None:
+        for slot in self._slots:
+            slot.due = True
+            for connection in slot.connections:
+                connection.refresh()
+
+    # --- to the browsers ---
+
+    async def _flush_rounds(self) -> None:
+        wake = self._clock()
+        while True:
+            busy = late = 0.0
+            for slot in self._slots:
+                wake = max(wake + self.interval_s / SLOTS, self._clock())
+                await asyncio.sleep(wake - self._clock())
+                started = self._clock()
+                self._flush(slot)
+                busy += self._clock() - started
+                late = max(late, started - wake)
+            self.interval_s = next_interval(self._options.flush_s, self.interval_s, busy, late)
+
+    def _flush(self, slot: _Slot) -> None:
+        if not (slot.quotes or slot.bars or slot.due):
+            return
+        quotes, bars = slot.quotes, slot.bars
+        slot.quotes, slot.bars, slot.due = set(), set(), False
+        for connection in tuple(slot.connections):
+            connection.flush(quotes, bars, self.latest)
+            slot.due |= connection.due
+
+    async def _watch(self) -> None:
+        """Heartbeats, browsers that are dead or do not read, and a feed that has gone silent."""
+        period = min(1.0, self._options.heartbeat_s / 4, self._options.feed_silence_s / 4)
+        while True:
+            await asyncio.sleep(period)
+            now = self._clock()
+            for connection in tuple(self._slot_of):
+                self._check(connection, now)
+            if self.feed.state != "absent" and now - self._feed_at > self._options.feed_silence_s:
+                silence = f"Nothing has been heard from the feed for {self._options.feed_silence_s:g} s."
+                self._state(
+                    msgspec.structs.replace(self.feed, state="absent", reason=silence, since_ms=self.feed.at_ms)
+                )
+
+    def _check(self, connection: Connection, now: float) -> None:
+        heartbeat_s = self._options.heartbeat_s
+        if connection.busy_since is not None and now - connection.busy_since > self._options.busy_limit_s:
+            connection.cut_off("it has taken nothing for too long")
+        elif now - connection.heard_at > HEARTBEATS_MISSED * heartbeat_s:
+            connection.close(Code.NO_HEARTBEAT, "No heartbeat was answered.")
+        elif now - connection.pinged_at >= heartbeat_s:
+            connection.pinged_at = now
+            connection.pings += 1
+            connection.post(protocol.encode(protocol.Ping(connection.pings)))
+
+    async def _tell_interest(self) -> None:
+        while True:
+            if items := self.interest():
+                await self._cache.aadd_interest(items, INTEREST_TTL_S)
+            self._interest.clear()
+            try:
+                await asyncio.wait_for(self._interest.wait(), INTEREST_EVERY_S)
+                await asyncio.sleep(INTEREST_PAUSE_S)
+            except TimeoutError:
+                pass

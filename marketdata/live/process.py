@@ -1,0 +1,88 @@
+"""What the live connections of one web process share: the hub, the known symbols, the counted addresses. One set per
+event loop, made when the first consumer of that loop asks, from settings."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from infrastructure.persistence import Database, LiveSubscription, QuoteStore, mongodb_errors
+from infrastructure.persistence.live import AsyncLiveCache
+from marketdata.live.admission import Addresses
+from marketdata.live.hub import Hub, HubOptions
+from marketdata.live.protocol import encode_quote
+from marketdata.live.symbols import KnownSymbols
+from marketdata.models import Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    flush_ms: int
+    heartbeat_s: float
+    max_items: int
+    max_connections_per_address: int
+    anonymous_viewing: bool
+    simulated: bool
+
+    @classmethod
+    def from_settings(cls) -> "LiveOptions":
+        return cls(
+            settings.LIVE_FLUSH_MS,
+            settings.LIVE_HEARTBEAT_S,
+            settings.LIVE_MAX_SYMBOLS,
+            settings.LIVE_MAX_CONNECTIONS_PER_ADDRESS,
+            settings.ANONYMOUS_VIEWING,
+            settings.MARKETDATA_SOURCE == "simulator",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    options: LiveOptions
+    hub: Hub
+    symbols: KnownSymbols
+    addresses: Addresses
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Live] = WeakKeyDictionary()
+
+
+def of_this_loop() -> Live:
+    loop = asyncio.get_running_loop()
+    if loop not in _by_loop:
+        _by_loop[loop] = _from_settings()
+    return _by_loop[loop]
+
+
+async def close() -> None:
+    """Says goodbye to the browsers of this loop and closes what was opened for it."""
+    live = _by_loop.pop(asyncio.get_running_loop(), None)
+    if live is not None:
+        await live.hub.close()
+
+
+def _from_settings() -> Live:
+    options = LiveOptions.from_settings()
+    hub = Hub(
+        AsyncLiveCache.from_settings(),
+        LiveSubscription.from_settings(),
+        stored_quotes,
+        HubOptions(options.flush_ms / 1000, options.heartbeat_s),
+    )
+    known = KnownSymbols(symbol_keys, time.monotonic)
+    return Live(options, hub, known, Addresses(options.max_connections_per_address))
+
+
+def stored_quotes() -> Mapping[str, bytes]:
+    """Q by symbol as the database last knew it; `seq` 0 says that it comes from there."""
+    stored = QuoteStore(Database()).load()
+    return {symbol: encode_quote(quote, 0, updated_ms) for symbol, (quote, updated_ms) in stored.items()}
+
+
+@mongodb_errors()
+def symbol_keys() -> Iterable[str]:
+    table = Symbol._meta.db_table
+    return [document["_id"] for document in Database().collection(table).find({}, {"_id": True})]
