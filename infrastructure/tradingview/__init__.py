@@ -1,3 +1,4 @@
 from infrastructure.tradingview.base import IDataProvider, IStreamProvider
+from infrastructure.tradingview.config import TradingViewConfig
 
-__all__ = ["IDataProvider", "IStreamProvider"]
+__all__ = ["IDataProvider", "IStreamProvider", "TradingViewConfig"]
