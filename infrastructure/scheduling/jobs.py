@@ -52,9 +52,13 @@ def queue_settings() -> dict[str, dict[str, Any]]:
     return {common["name"]: common, **{name: {**common, **own} for name, own in others.items()}}
 
 
-def queue(name: str) -> Collection[dict[str, Any]]:
+def check_queue(name: str) -> None:
     if name not in queue_settings():
         raise Rejected(f"There is no queue {name!r}, only {', '.join(queue_settings())}.")
+
+
+def queue(name: str) -> Collection[dict[str, Any]]:
+    check_queue(name)
     return store.collection(f"jobs_{name}")
 
 

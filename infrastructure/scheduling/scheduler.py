@@ -71,7 +71,7 @@ class JobScheduler:
         Arguments are Python literals. `slot_kwarg` names the keyword that receives the slot, ISO 8601 in UTC.
         """
         slots.check(name, cron, minutes)
-        jobs.queue(queue)
+        jobs.check_queue(queue)
         definition = {
             "func": func,
             "args": _literal(name, args),
