@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pymongo
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError, InvalidBSON
+from django.db import Error as DjangoDatabaseError
 from django.db import connections
 from django_mongodb_backend.base import DatabaseWrapper
 from pymongo import errors
@@ -40,11 +41,20 @@ _TRANSIENT_LABELS = ("TransientTransactionError", "RetryableWriteError", "Unknow
 
 @contextmanager
 def mongodb_errors() -> Iterator[None]:
-    """Around any use of a raw collection (also a decorator)."""
+    """Around any use of a raw collection or of the ORM (also a decorator)."""
     try:
         yield
     except (errors.PyMongoError, BSONError) as error:
         raise translated(error) from error
+    except DjangoDatabaseError as error:  # the ORM wraps some of them
+        raise translated(error.__cause__ if isinstance(error.__cause__, Exception) else error) from error
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """`mongodb_errors`, and all calls in the block together are given up (Unavailable) after so long."""
+    with mongodb_errors(), pymongo.timeout(seconds):
+        yield
 
 
 def translated(error: Exception) -> InfrastructureError:
