@@ -130,15 +130,19 @@ class Connection:
         if self._snapshot_quotes or self._snapshot_bars:
             self._due_quotes -= self._snapshot_quotes
             self._due_bars -= self._snapshot_bars
-            text = values("snapshot", self._snapshot_quotes, self._snapshot_bars, (), latest)
+            quotes, bars = self._snapshot_quotes, self._snapshot_bars
             self._snapshot_quotes, self._snapshot_bars = set(), set()
-            if not self._start({"type": "websocket.send", "text": text}):
-                return
-        if self.due:
-            closed = [text for _, text in self._closed]
-            text = values("update", self._due_quotes, self._due_bars, closed, latest)
-            self._due_quotes, self._due_bars, self._closed = set(), set(), deque()
-            self._start({"type": "websocket.send", "text": text})
+            self._send_values("snapshot", quotes, bars, latest)
+        if self.due and self.busy_since is None:
+            quotes, bars = self._due_quotes, self._due_bars
+            self._due_quotes, self._due_bars = set(), set()
+            self._send_values("update", quotes, bars, latest)
+
+    def _send_values(self, type: str, quotes: Set[str], bars: Set[str], latest: Latest) -> None:
+        """Closed bars go first in either, so that a bar never comes after its successor because of a snapshot."""
+        closed = [text for _, text in self._closed]
+        self._closed.clear()
+        self._start({"type": "websocket.send", "text": values(type, quotes, bars, closed, latest)})
 
     # --- how it ends ---
 
@@ -170,19 +174,18 @@ class Connection:
         while self._outbox and self.busy_since is None:
             self._start(self._outbox.popleft())
 
-    def _start(self, message: AsgiMessage) -> bool:
-        """Runs the send up to its first wait, usually to its end: True. Else a task waits for the rest: False."""
+    def _start(self, message: AsgiMessage) -> None:
+        """Runs the send up to its first wait, usually to its end; else it is busy, and a task waits for the rest."""
         step = self._send(message).__await__()
         try:
             pending = next(step)
         except StopIteration:
-            return True
+            return
         except Exception as error:  # noqa: BLE001  servers raise what they like for a lost client; the others go on
             self._lost(error)
-            return False
+            return
         self.busy_since = self._clock()
         self._sending = asyncio.ensure_future(self._finish(step, pending))
-        return False
 
     async def _finish(self, step: Generator[Any, Any, None], pending: Any) -> None:
         try:

@@ -62,7 +62,7 @@ class Latest:
                 fence = int(topic)
                 if fence < self._fence and now - self._fence_at < FENCE_MEMORY_S:
                     return Changes()
-                changes.new_leader = fence != self._fence
+                changes.new_leader = self._fence not in (0, fence)
                 self._fence, self._fence_at = fence, now
         return changes
 

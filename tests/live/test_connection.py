@@ -102,6 +102,13 @@ async def test_closed_bars_are_kept_in_order_while_forming_ones_are_merged(clien
     assert await client.read() == [frame("update", [], [1, 2, 3, 4])]
 
 
+async def test_closed_bars_that_wait_go_before_the_newest_in_a_snapshot_too(client: Client) -> None:
+    client.connection.watch([], ["A@1m"])
+    client.connection.closed_bar("A@1m", "1")
+    client.connection.flush(set(), {"A@1m"}, latest(bars={"A@1m": 2}))
+    assert await client.read() == [frame("snapshot", [], [1, 2])]
+
+
 async def test_a_closed_bar_that_is_still_the_newest_is_sent_once(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
     client.connection.flush(set(), set(), latest())

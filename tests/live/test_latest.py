@@ -24,7 +24,7 @@ def test_lines_of_another_format_are_left_out() -> None:
 def test_the_newest_quote_of_a_block_wins_and_each_change_is_named() -> None:
     latest = Latest()
     block = blocks.pack(1, [Line(b"q", b"A:B", b"1"), Line(b"q", b"A:C", b"2"), Line(b"q", b"A:B", b"3")])
-    assert latest.apply(block, 0.0) == Changes(quotes=["A:B", "A:C", "A:B"], new_leader=True)
+    assert latest.apply(block, 0.0) == Changes(quotes=["A:B", "A:C", "A:B"])
     assert latest.quotes == {"A:B": "3", "A:C": "2"}
 
 
@@ -50,9 +50,7 @@ def test_a_bar_that_is_no_longer_streamed_is_forgotten() -> None:
 
 def test_the_state_of_the_feed_is_read() -> None:
     feed = Feed("stale", "Silent.", 1, 2, fence=3)
-    assert Latest().apply(blocks.pack(3, [Line(b"s", b"", encode(feed).encode())]), 0.0) == Changes(
-        feed=feed, new_leader=True
-    )
+    assert Latest().apply(blocks.pack(3, [Line(b"s", b"", encode(feed).encode())]), 0.0) == Changes(feed=feed)
 
 
 def test_a_replaced_leader_is_ignored_until_its_successor_has_been_silent_for_long() -> None:
@@ -61,6 +59,12 @@ def test_a_replaced_leader_is_ignored_until_its_successor_has_been_silent_for_lo
     assert latest.apply(blocks.pack(4, [Line(b"q", b"A:B", b"old")]), 109.0) == Changes()
     assert latest.quotes == {"A:B": "new"}
     assert latest.apply(blocks.pack(4, [Line(b"q", b"A:B", b"old")]), 110.0) == Changes(["A:B"], new_leader=True)
+
+
+def test_the_first_leader_that_is_heard_is_no_change_of_leader_the_next_is() -> None:
+    latest = Latest()
+    told = [latest.apply(blocks.pack(fence, []), 0.0).new_leader for fence in (3, 3, 4, 4)]
+    assert told == [False, False, True, False]
 
 
 def test_stored_quotes_never_replace_what_came_from_the_feed() -> None:

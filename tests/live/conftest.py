@@ -1,0 +1,54 @@
+"""A Redis of the test's own (it may be emptied, killed, started again), a database of three symbols, live settings."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from infrastructure.persistence import Database
+from infrastructure.persistence.live import LiveCache
+from marketdata.live import process
+from tests.live.speaker import Speaker
+from tests.persistence.conftest import RedisServer
+
+SYMBOLS = ("NASDAQ:AAPL", "BINANCE:BTCUSDT", "TEST:TICK")
+COLLECTIONS = ("bar_chunk", "bar_series", "lease", "quote", "symbol", "upstream_switch")
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path, settings: Settings) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    settings.REDIS_URL = server.url.rpartition("/")[0]
+    settings.REDIS_DB = 0
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[Database]:
+    """Without Django's transaction and flush: the stores are no models, and threads write too."""
+    with django_db_blocker.unblock():
+        database = Database()
+        for name in COLLECTIONS:
+            database.collection(name).delete_many({})
+        database.collection("symbol").insert_many([{"_id": key} for key in SYMBOLS])
+        yield database
+
+
+@pytest.fixture
+def speaker(redis_server: RedisServer) -> Speaker:
+    """Publishes as a feed does."""
+    return Speaker(LiveCache(redis_server.url))
+
+
+@pytest.fixture
+async def live(redis_server: RedisServer, database: Database, settings: Settings) -> AsyncIterator[None]:
+    """What a consumer needs; closed with the loop it was opened in."""
+    settings.LIVE_FLUSH_MS = 20
+    settings.ANONYMOUS_VIEWING = True
+    settings.MARKETDATA_SOURCE = "simulator"
+    yield
+    await process.close()
