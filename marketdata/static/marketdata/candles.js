@@ -6,6 +6,7 @@ const PAGE = 1000;
 const LOAD_BEFORE = 50; // bars left of the visible ones at which older history is fetched
 
 export class Candles {
+  #box;
   #chart;
   #price;
   #volume;
@@ -19,6 +20,7 @@ export class Candles {
   constructor(container, { onError }) {
     const { createChart, CandlestickSeries, HistogramSeries } = globalThis.LightweightCharts;
     this.onError = onError;
+    this.#box = container;
     this.#chart = createChart(container, {
       autoSize: true,
       layout: { attributionLogo: false }, // the page's footer carries the attribution; the logo would need inline styles
@@ -34,10 +36,6 @@ export class Candles {
     });
     this.restyle();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
-  }
-
-  get bars() {
-    return this.#bars;
   }
 
   /** Colours come from the page's CSS variables, so that both themes are written once. */
@@ -86,6 +84,15 @@ export class Candles {
     else this.#bars.push(bar);
     this.#price.update(candle(bar));
     this.#volume.update(column(bar, this.#colours()));
+    this.#describe();
+  }
+
+  /** What the canvas shows, in words, for those who cannot see it. */
+  #describe() {
+    const last = this.#bars.at(-1);
+    const { symbol, interval } = this.#shown;
+    Object.assign(this.#box.dataset, { bars: this.#bars.length, interval, close: last?.c ?? "" });
+    this.#box.setAttribute("aria-label", `Candlestick chart of ${symbol}, ${interval}, last close ${last?.c ?? "unknown"}`);
   }
 
   #older() {
@@ -120,6 +127,7 @@ export class Candles {
     const colours = this.#colours();
     this.#price.setData(this.#bars.map(candle));
     this.#volume.setData(this.#bars.map((bar) => column(bar, colours)));
+    if (this.#shown) this.#describe();
   }
 
   #colours() {

@@ -1,0 +1,108 @@
+"""The live page in a real Chromium, over the whole platform."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.platform_process import Platform
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+CHANGED = """async ([wanted, ms]) => {
+  const changed = new Set();
+  const watch = new MutationObserver((records) => {
+    for (const { target } of records) {
+      const cell = (target.nodeType === 1 ? target : target.parentElement)?.closest("td.last");
+      if (cell) changed.add(cell.closest("tr").dataset.symbol);
+    }
+  });
+  watch.observe(document.querySelector("#watchlist tbody"), { subtree: true, childList: true, characterData: true });
+  const end = performance.now() + ms;
+  while (changed.size < wanted && performance.now() < end) await new Promise((r) => setTimeout(r, 100));
+  watch.disconnect();
+  return [...changed];
+}"""
+
+
+def changing_symbols(page: Page, wanted: int, timeout_s: float = 60) -> list[str]:
+    symbols: list[str] = page.evaluate(CHANGED, [wanted, timeout_s * 1000])
+    return symbols
+
+
+def test_at_least_eight_symbols_change_and_the_page_says_what_they_are(page: Page) -> None:
+    expect(page.locator("#connection")).to_have_text("connected", timeout=30_000)
+    expect(page.locator("#feed")).to_have_text("feed live", timeout=60_000)
+    expect(page.locator("#simulated")).to_contain_text("Simulated data")
+    assert len(changing_symbols(page, 8)) >= 8
+    row = page.locator("tr[data-symbol='LSE:VOD']")
+    expect(row.locator("td.delay")).to_have_text("15 min delayed")
+
+
+def test_the_chart_fills_from_the_store_and_its_last_candle_moves(page: Page) -> None:
+    page.locator("tr[data-symbol='BINANCE:BTCUSDT']").click()
+    expect(page.locator("#title")).to_contain_text("BINANCE:BTCUSDT")
+    chart = page.locator("#chart")
+    expect(chart).to_have_attribute("data-bars", r_number(100), timeout=60_000)
+    close = chart.get_attribute("data-close")
+    expect(chart).not_to_have_attribute("data-close", close or "", timeout=60_000)
+    expect(page.locator("#countdown")).to_contain_text("closes in")
+
+
+def test_intervals_switch_and_are_remembered(page: Page) -> None:
+    page.locator("tr[data-symbol='BINANCE:ETHUSDT']").click()
+    page.get_by_role("button", name="5m", exact=True).click()
+    expect(page.locator("#chart")).to_have_attribute("data-interval", "5m")
+    page.reload()
+    expect(page.locator("#title")).to_contain_text("BINANCE:ETHUSDT")
+    expect(page.get_by_role("button", name="5m", exact=True)).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_keyboard_walks_the_list_and_removes_and_adds_symbols(page: Page) -> None:
+    rows = page.locator("#watchlist tbody tr")
+    expect(rows.nth(1)).to_be_visible()
+    rows.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
+    symbol = rows.nth(1).get_attribute("data-symbol") or ""
+    page.keyboard.press("Delete")
+    expect(page.locator(f"tr[data-symbol='{symbol}']")).to_have_count(0)
+    page.locator("#symbol").fill(symbol.lower())
+    page.keyboard.press("Enter")
+    expect(page.locator(f"tr[data-symbol='{symbol}']")).to_have_count(1)
+    page.locator("#symbol").fill("NOWHERE:NOTHING")
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_contain_text("NOWHERE:NOTHING is not a symbol of this platform")
+
+
+def test_sorting_and_filtering(page: Page) -> None:
+    rows = page.locator("#watchlist tbody tr:not([hidden])")
+    expect(rows.nth(7)).to_be_visible()
+    page.get_by_role("button", name="Symbol", exact=True).click()
+    names = [row.get_attribute("data-symbol") for row in rows.all()]
+    assert names == sorted(names, key=str)
+    page.locator("#filter").fill("btc")
+    assert all("BTC" in (row.get_attribute("data-symbol") or "") for row in rows.all())
+
+
+def test_a_phone_scrolls_in_one_direction_only(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator("#watchlist tbody tr").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_page_goes_on_by_itself_after_the_web_server_was_killed(page: Page, platform: Platform) -> None:
+    expect(page.locator("#connection")).to_have_text("connected", timeout=30_000)
+    page.allowed_problem = "ERR_"  # type: ignore[attr-defined]  # the browser logs each refused connection
+    page.evaluate("globalThis.sameDocument = true")
+    platform.child("manage.py", "serve").kill()
+    expect(page.locator("#connection")).not_to_have_text("connected", timeout=30_000)
+    expect(page.locator("#connection")).to_have_text("connected", timeout=60_000)
+    assert len(changing_symbols(page, 3)) >= 3
+    assert page.evaluate("globalThis.sameDocument") is True
+
+
+def r_number(least: int) -> re.Pattern[str]:
+    """Any whole number with at least as many digits."""
+    return re.compile(rf"^\d{{{len(str(least))},}}$")
+
