@@ -81,7 +81,8 @@ CATALOGUE: tuple[Instrument, ...] = (
     Instrument(
         name="CME_MINI:ES1!", description="S&P 500 E-mini Futures", type="futures", currency="USD",
         typespecs=("continuous", "synthetic"), country="US", timezone="America/Chicago", session="1700-1600",
-        price=5900, pricescale=100, minmov=25, sigma=0.00018, volume=900, first="20100104", calendar="CME", venue_name="CME",
+        price=5900, pricescale=100, minmov=25, sigma=0.00018, volume=900, first="20100104", calendar="CME",
+        venue_name="CME",
     ),
     Instrument(
         name="FX:EURUSD", description="Euro / U.S. Dollar", type="forex", typespecs=(), currency="USD", country="",

@@ -97,6 +97,17 @@ class Market:
         newest = Bars.from_rows([(forming.time_ms, *values(forming))])
         return Bars.concat([self.last(name, interval, count - 1, forming.time_ms), newest])
 
+    def seen(self, name: str, interval: Interval, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        """The bars that open in [start, end), as of now: the last one may be forming, later ones are not there yet."""
+        item = self.symbol(name)
+        data_ms = now_ms - item.delay_s * 1000
+        open_ms = item.hours.bar_open_ms(data_ms, interval)
+        closed = self.bars(name, interval, start_ms, min(end_ms, data_ms if open_ms is None else open_ms))
+        forming = self.forming(name, interval, now_ms)
+        if forming is None or not start_ms <= forming.time_ms < end_ms:
+            return closed
+        return Bars.concat([closed, Bars.from_rows([(forming.time_ms, *values(forming))])])
+
     def forming(self, name: str, interval: Interval, now_ms: int) -> Bar | None:
         """The bar being made; None while the market is closed or before the bar's first trade."""
         item = self.symbol(name)

@@ -1,0 +1,85 @@
+"""A plain websocket client for tests of the simulator: frames cut by hand, messages as dictionaries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from infrastructure.simulator import SimulatorServer
+
+ORIGIN = "https://www.tradingview.com"
+DEADLINE_S = 20
+
+Message = dict[str, Any]
+
+
+def frames(text: str) -> list[str]:
+    """The payloads of a websocket message whose text lies within the basic plane."""
+    found = []
+    while text:
+        head = re.match(r"~m~(\d+)~m~", text)
+        assert head, text[:80]
+        end = head.end() + int(head[1])
+        found.append(text[head.end() : end])
+        text = text[end:]
+    return found
+
+
+class Talk:
+    """`batches` keeps every websocket message as the list of its payloads."""
+
+    def __init__(self, socket: ClientConnection, echo: bool) -> None:
+        self.socket, self.echo = socket, echo
+        self.batches: list[list[str]] = []
+        self.heartbeats: list[str] = []
+        self._queue: list[Message] = []
+
+    def send(self, method: str, *parameters: Any) -> None:
+        payload = json.dumps({"m": method, "p": list(parameters)}, separators=(",", ":"))
+        self.socket.send(f"~m~{len(payload)}~m~{payload}")
+
+    def batch(self) -> list[str]:
+        text = self.socket.recv(timeout=DEADLINE_S)
+        assert isinstance(text, str)
+        payloads = frames(text)
+        self.batches.append(payloads)
+        for payload in payloads:
+            if payload.startswith("~h~"):
+                self.heartbeats.append(payload)
+                if self.echo:
+                    self.socket.send(f"~m~{len(payload)}~m~{payload}")
+            else:
+                self._queue.append(json.loads(payload))
+        return payloads
+
+    def message(self) -> Message:
+        while not self._queue:
+            self.batch()
+        return self._queue.pop(0)
+
+    def until(self, *methods: str) -> list[Message]:
+        """All messages up to and with the first of such a kind."""
+        found = [self.message()]
+        while found[-1].get("m") not in methods:
+            found.append(self.message())
+        return found
+
+
+@contextmanager
+def talk(server: SimulatorServer, *, token: str = "unauthorized_user_token", echo: bool = True) -> Iterator[Talk]:
+    with connect(server.websocket_url, origin=ORIGIN, max_size=None, proxy=None) as socket:  # type: ignore[arg-type]
+        client = Talk(socket, echo)
+        client.send("set_auth_token", token)
+        yield client
+
+
+def chart(client: Talk, symbol: str, resolution: str, count: Any = 300, frame: Any = "", session: str = "cs_1") -> None:
+    """What every client sends to get bars."""
+    client.send("chart_create_session", session, "")
+    client.send("resolve_symbol", session, "sym_1", f'={{"symbol":"{symbol}","adjustment":"splits"}}')
+    client.send("create_series", session, "sds_1", "s1", "sym_1", resolution, count, frame)
