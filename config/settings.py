@@ -43,6 +43,9 @@ WEB_SERVER = env.choice("WEB_SERVER", "uvicorn", ("uvicorn", "daphne"))
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 HTTPS = env.switch("HTTPS", False)
+BEHIND_PROXY = env.switch("BEHIND_PROXY", False)
+#: Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed when BEHIND_PROXY is on.
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES", ("127.0.0.1", "::1"))
 #: Who may watch without logging in: a demo's convenience, so on only where the embedded simulator is the source.
 ANONYMOUS_VIEWING = env.switch("ANONYMOUS_VIEWING", MONGODB_EMBEDDED)
 
@@ -94,6 +97,10 @@ LIVE_HEARTBEAT_S = env.number("LIVE_HEARTBEAT_S", 25, 0.1, 300)
 LIVE_MAX_CONNECTIONS_PER_ADDRESS = env.integer("LIVE_MAX_CONNECTIONS_PER_ADDRESS", 50, 1, 1_000_000)
 LIVE_MAX_SYMBOLS = env.integer("LIVE_MAX_SYMBOLS", 1000, 1, 100_000)
 LIVE_DEFLATE = env.switch("LIVE_DEFLATE", False)
+
+# --- Webhooks -------------------------------------------------------------------------------------------------------
+#: Networks that webhooks may be sent to although they are not public (10.0.0.0/8, 127.0.0.1/32); none by default.
+WEBHOOK_ALLOWED_NETWORKS = env.words("WEBHOOK_ALLOWED_NETWORKS")
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -211,7 +218,7 @@ CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.switch("BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

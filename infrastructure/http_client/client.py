@@ -140,9 +140,9 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
     ) -> Response:
-        """One try, and whatever status it is answered with."""
+        """One try, and whatever status it is answered with. The body of the answer is left unread."""
         deadline = time.monotonic() + (deadline_s or self.config.deadline_s)
-        return self._try(method, url, deadline, data=data, headers=headers)
+        return self._try(method, url, deadline, read=False, data=data, headers=headers)
 
     def close(self) -> None:
         session, self._session = self._session, None
@@ -155,34 +155,35 @@ class HttpClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _try(self, method: str, url: str, deadline: float, **parts: Any) -> Response:
+    def _try(self, method: str, url: str, deadline: float, read: bool = True, **parts: Any) -> Response:
         if self._gate is not None:
             self._gate()
         host = _host(url)
         try:
             with until(min(deadline, time.monotonic() + self.config.try_s)):
-                return self._answer(method, url, host, parts)
+                return self._answer(method, url, host, read, parts)
         except InfrastructureError:
             raise
         except (requests.RequestException, HTTPError, OSError) as error:
             raise translated(error, host) from error
 
-    def _answer(self, method: str, url: str, host: str, parts: dict[str, Any]) -> Response:
+    def _answer(self, method: str, url: str, host: str, read: bool, parts: dict[str, Any]) -> Response:
         answer = self._open().request(
             method, url, stream=True, allow_redirects=False, timeout=(self.config.connect_s, self.config.try_s), **parts
         )
         try:
-            body = bytearray()
-            for chunk in answer.raw.stream(65536, decode_content=True):
-                body += chunk
-                if len(body) > self.config.body_bytes:
-                    raise Malformed(f"{host} sent more than {self.config.body_bytes} bytes.")
-            return Response(answer.status_code, answer.headers, bytes(body), host)
-        except BaseException:
-            answer.raw.close()  # what is left of the body must not become the start of the next answer
-            raise
+            body = self._body(answer, host) if read else b""
+            return Response(answer.status_code, answer.headers, body, host)
         finally:
-            answer.close()
+            answer.close()  # and its connection, where some of the body is left: it would start the next answer
+
+    def _body(self, answer: requests.Response, host: str) -> bytes:
+        body = bytearray()
+        for chunk in answer.raw.stream(65536, decode_content=True):
+            body += chunk
+            if len(body) > self.config.body_bytes:
+                raise Malformed(f"{host} sent more than {self.config.body_bytes} bytes.")
+        return bytes(body)
 
     def _open(self) -> requests.Session:
         # A connection must not cross a fork: both sides would read from it. The parent's is left alone, not closed.
