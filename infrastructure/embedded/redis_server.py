@@ -33,10 +33,7 @@ class RedisServer:
                 *("--bind", LOOPBACK),
                 *("--dir", str(self.folder)),
                 *("--dbfilename", SNAPSHOT),
-                *(
-                    "--save",
-                    "900 1",
-                ),  # a snapshot now and then and at the stop; a log of every tick would wear the disk
+                *("--save", "900", "1"),  # and at the stop; a log of every tick would wear the disk
                 *("--stop-writes-on-bgsave-error", "no"),
                 *("--maxmemory", "512mb"),
                 *("--maxmemory-policy", "noeviction"),

@@ -1,0 +1,173 @@
+"""`manage.py up`: the whole platform on this machine, from one command (stores, source, jobs, feed, web server).
+
+MongoDB and Redis are started only where no MONGODB_URI or REDIS_URL names others.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from infrastructure.backoff import Backoff
+from infrastructure.embedded import FolderLock, Mongod, RedisServer, Runner, Service, ports
+from infrastructure.errors import Rejected
+from marketdata.management.commands.serve import NOT_STARTABLE, listen
+
+RESTARTS = Backoff(first_s=0.5, factor=2, ceiling_s=10, jitter=0.2)
+COLOURS = (36, 33, 32, 35, 34, 31)
+
+
+class Command(BaseCommand):
+    help = "Runs the whole platform on this machine; Ctrl-C stops it."
+    requires_system_checks: list[str] = []  # nothing is there to be checked yet
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            asyncio.run(Platform().run())
+        except Rejected as error:
+            self.stderr.write(str(error))
+            sys.exit(NOT_STARTABLE)
+
+
+class Platform:
+    """What runs, in which order, and when all of it answers."""
+
+    def __init__(self) -> None:
+        self._folder = Path(settings.VAR_DIR).resolve()
+        self._stop = asyncio.Event()
+        self._colours: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Until SIGINT, SIGTERM or SIGHUP. `Rejected` says why it cannot start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FolderLock(self._folder / "up.lock") as lock:
+            listen(settings.HOST, settings.PORT).close()
+            runner = Runner(self.say, RESTARTS, keep_open=[lock.fileno()])
+            boot = asyncio.create_task(self._boot(runner))
+            stopped = asyncio.create_task(self._stop.wait())
+            try:
+                await asyncio.wait([boot, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if boot.done():
+                    boot.result()
+                    await stopped
+            finally:
+                boot.cancel()
+                await asyncio.wait([boot])
+                self.say("up", "stopping")
+                await runner.stop()
+                self.say("up", "stopped")
+
+    async def _boot(self, runner: Runner) -> None:
+        settled = self._settle_ports()
+        await runner.start(*self._first_stage(settled))
+        if await runner.run_once(_django("prepare", "prepare")):
+            raise Rejected("The platform could not be prepared: the lines of `prepare` above say why.")
+        await runner.start(*self._second_stage())
+        for line in self._summary(settled, runner.processes()):
+            self.say("up", line)
+        self.say("up", f"ready {_url()}", bare=True)
+
+    def _settle_ports(self) -> dict[str, int]:
+        names = {
+            "mongodb": settings.MONGODB_EMBEDDED,
+            "redis": settings.REDIS_EMBEDDED,
+            "simulator": settings.MARKETDATA_SOURCE == "simulator",
+        }
+        wanted = {name: settings.PORTS[name] for name, embedded in names.items() if embedded}
+        settled = ports.settle(self._folder / "ports.json", wanted, avoid=[settings.PORT])
+        for name, port in settled.items():
+            if port != wanted[name]:
+                self.say("up", f"port {wanted[name]} is in use: {name} moves to {port}")
+        return settled
+
+    def _first_stage(self, settled: dict[str, int]) -> Iterator[Service]:
+        if port := settled.get("mongodb"):
+            yield Mongod(port, self._folder / "mongodb").service()
+        if port := settled.get("redis"):
+            yield RedisServer(port, self._folder / "redis").service()
+        if port := settled.get("simulator"):
+            arguments = ["--seed", str(settings.SIMULATOR_SEED), "--speed", str(settings.SIMULATOR_SPEED)]
+            yield _django("simulator", "simulator", "--port", str(port), *arguments, answers=lambda: _listens(port))
+
+    def _second_stage(self) -> Iterator[Service]:
+        yield _django("feed", "runfeed")
+        yield _django("worker", "qcluster")
+        yield _django("backfills", "qcluster", environment={"Q_CLUSTER_NAME": "backfills"})
+        yield _django("web", "serve", answers=_web_answers)
+
+    def _summary(self, settled: dict[str, int], processes: dict[str, int]) -> Iterator[str]:
+        own = {"mongodb": "MONGODB_URI", "redis": "REDIS_URL"}
+        yield f"{'what':<10} {'where':<24} process"
+        for name in ("mongodb", "redis"):
+            if name not in settled:
+                yield f"{name:<10} {'yours, in ' + own[name]:<24} -"
+        for name, process in processes.items():
+            where = _url() if name == "web" else f"127.0.0.1:{settled[name]}" if name in settled else "-"
+            yield f"{name:<10} {where:<24} {process}"
+        yield f"data and ports are kept in {self._folder}"
+
+    def say(self, name: str, text: str, *, bare: bool = False) -> None:
+        """One line, with time and process; `bare` for the line that programs wait for."""
+        prefix = f"{time.strftime('%H:%M:%S')} {name:<10}| "
+        if sys.stdout.isatty():
+            colour = COLOURS[self._colours.setdefault(name, len(self._colours)) % len(COLOURS)]
+            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        try:
+            print(text if bare else prefix + text, flush=True)
+        except BrokenPipeError:  # nobody reads any more, as after `make run | head`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  for the rest of this process
+            self._stop.set()
+
+
+def _django(name: str, command: str, *arguments: str, **options: Any) -> Service:
+    manage = str(Path(settings.BASE_DIR) / "manage.py")
+    return Service(name, [sys.executable, manage, command, *arguments], explain=_unusable(name), **options)
+
+
+def _unusable(name: str) -> Callable[[int, Sequence[str]], str | None]:
+    """A command that ends with exit code 2 before it answered says that it cannot start: again would change nothing."""
+
+    def explain(code: int, lines: Sequence[str]) -> str | None:
+        return f"{name} cannot start: {lines[-1] if lines else 'it said nothing'}" if code == NOT_STARTABLE else None
+
+    return explain
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((ports.LOOPBACK, port), timeout=1):
+        return True
+    return False
+
+
+def _host() -> str:
+    return {"0.0.0.0": ports.LOOPBACK, "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104  a comparison
+
+
+def _url() -> str:
+    host = f"[{_host()}]" if ":" in _host() else _host()
+    return f"http://{host}:{settings.PORT}/"
+
+
+def _web_answers() -> bool:
+    """Any answer that is not a failure: a page, a redirect to the login or to HTTPS, a refused host name."""
+    connection = http.client.HTTPConnection(_host(), settings.PORT, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
