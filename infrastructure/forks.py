@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from django.core.cache import caches
@@ -17,6 +18,7 @@ from django.db import connections
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+DRIVER_THREAD_S = 2.0
 _libc = ctypes.CDLL(None)
 _closers: list[Callable[[], None]] = []
 _forking_pid = 0
@@ -38,6 +40,9 @@ def _close_databases() -> None:
     for connection in connections.all(initialized_only=True):
         # connections.close_all() leaves the MongoClient and its threads open: close() does nothing on this backend.
         getattr(connection, "close_pool", connection.close)()
+    for thread in threading.enumerate():
+        if thread.name.startswith("pymongo_"):  # they notice within half a second, one of them with a socket in hand
+            thread.join(DRIVER_THREAD_S)
 
 
 @before_fork

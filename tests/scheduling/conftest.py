@@ -1,10 +1,12 @@
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connections
 
 from infrastructure.scheduling import JobScheduler
+from tests.scheduling.processes import Cluster, Server, Start, own_mongod, own_redis
 
 
 @pytest.fixture
@@ -24,3 +26,33 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def start(scheduler: JobScheduler, tmp_path: Path) -> Iterator[Start]:
+    """Starts a cluster on this test's database and waits until it works."""
+    clusters: list[Cluster] = []
+
+    def started(queue: str = "pulls", **options: object) -> Cluster:
+        environment = {
+            "MONGODB_NAME": connections["default"].settings_dict["NAME"],
+            "Q_CLUSTER_NAME": queue,
+            # The driver only warns when one of its clients crosses a fork; here that is an error.
+            "PYTHONWARNINGS": "error:MongoClient opened before fork",
+            **options.pop("environment", {}),
+        }
+        clusters.append(Cluster(tmp_path / f"cluster{len(clusters)}.log", environment, **options))
+        clusters[-1].says(f"queue {queue}: ")
+        return clusters[-1]
+
+    yield started
+    for cluster in clusters:
+        cluster.kill()
+
+
+@pytest.fixture
+def own_stores(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    mongod, redis = own_mongod(tmp_path), own_redis(tmp_path)
+    yield mongod, redis
+    for server in (mongod, redis):
+        server.kill()

@@ -12,6 +12,7 @@ import psutil
 import pymongo
 
 from infrastructure.embedded import binaries
+from tests.scheduling.tasks import runs
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,9 @@ class Cluster:
             child.kill()
 
 
+Start = Callable[..., Cluster]
+
+
 class Server:
     """A store of the test's own, on a port and data that survive its death."""
 
@@ -104,3 +108,13 @@ def own_mongod(folder: Path) -> Server:
         client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
         wait_for(lambda: client.admin.command("hello")["isWritablePrimary"])
     return server
+
+
+def ran(name: str, times: int = 1) -> list[dict[str, object]]:
+    """The documents of that name, as soon as there are so many."""
+
+    def enough() -> list[dict[str, object]] | None:
+        found = list(runs().find({"name": name}))
+        return found if len(found) >= times else None
+
+    return wait_for(enough) or []

@@ -1,56 +1,21 @@
-"""`manage.py qcluster` as real processes against the real stores."""
+"""`manage.py qcluster` as real processes against the real stores: jobs, schedules, queues."""
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import get_commands
-from django.db import connections
 from django_q.models import Schedule, Task
 
 from infrastructure.scheduling import JobScheduler, jobs
 from infrastructure.scheduling.jobs import QueueSize
-from tests.scheduling.processes import ROOT, Cluster, wait_for
+from tests.scheduling.processes import ROOT, Start, ran, wait_for
 from tests.scheduling.tasks import runs
 
 TASKS = "tests.scheduling.tasks"
-Start = Callable[..., Cluster]
-
-
-@pytest.fixture
-def start(scheduler: JobScheduler, tmp_path: Path) -> Iterator[Start]:
-    """Starts a cluster on this test's database and waits until it works."""
-    clusters: list[Cluster] = []
-
-    def started(queue: str = "pulls", **options: object) -> Cluster:
-        environment = {
-            "MONGODB_NAME": connections["default"].settings_dict["NAME"],
-            "Q_CLUSTER_NAME": queue,
-            # The driver only warns when one of its clients crosses a fork; here that is an error.
-            "PYTHONWARNINGS": "error:MongoClient opened before fork",
-            **options.pop("environment", {}),
-        }
-        clusters.append(Cluster(tmp_path / f"cluster{len(clusters)}.log", environment, **options))
-        clusters[-1].says(f"queue {queue}: ")
-        return clusters[-1]
-
-    yield started
-    for cluster in clusters:
-        cluster.kill()
-
-
-def ran(name: str, times: int = 1) -> list[dict[str, object]]:
-    """The documents of that name, as soon as there are so many."""
-
-    def enough() -> list[dict[str, object]] | None:
-        found = list(runs().find({"name": name}))
-        return found if len(found) >= times else None
-
-    return wait_for(enough) or []
 
 
 def test_the_command_is_ours() -> None:
@@ -99,3 +64,36 @@ def test_a_cluster_runs_jobs_and_schedules_says_so_and_stops_cleanly(start: Star
         ]
     )
     assert cluster.text().count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_every_slot_runs_once_with_two_clusters(start: Start, scheduler: JobScheduler) -> None:
+    scheduler.schedule("often", f"{TASKS}.slot", cron="* * * * * *", slot_kwarg="slot")
+    start()
+    start()
+    ran("slot", times=6)
+    scheduler.unschedule("often")
+    wait_for(lambda: scheduler.queue_sizes()["pulls"] == QueueSize(0, 0, 0))
+    slots = sorted(str(run["slot"]) for run in runs().find())
+    first = datetime.fromisoformat(slots[0])
+    assert slots == [(first + timedelta(seconds=n)).isoformat() for n in range(len(slots))]
+    assert len({run["pid"] for run in runs().find()}) > 1
+
+
+@pytest.mark.slow
+def test_queues_do_not_wait_for_each_other(start: Start, scheduler: JobScheduler) -> None:
+    start("backfills")
+    start()
+    for n in range(3):
+        scheduler.enqueue(f"{TASKS}.work", f"long {n}", 2, queue="backfills")
+    ran("long 0")
+    scheduler.enqueue(f"{TASKS}.work", "short")
+    ran("short done")
+    assert runs().count_documents({"name": "long 2"}) == 0
+    ran("long 2 done")
+    assert {run["name"]: run["queue"] for run in runs().find({"name": re.compile("done")})} == {
+        "short done": "pulls",
+        "long 0 done": "backfills",
+        "long 1 done": "backfills",
+        "long 2 done": "backfills",
+    }
