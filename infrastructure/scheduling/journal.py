@@ -14,6 +14,8 @@ from infrastructure.errors import InfrastructureError
 logger = logging.getLogger(__name__)
 
 FORESEEN = (InfrastructureError, PyMongoError, RedisError, DjangoDatabaseError)
+#: Errors whose text says all there is: the three kinds, and stores that are away.
+PLAIN_KINDS = ("infrastructure.", "pymongo.errors.", "redis.exceptions.")
 _begun = 0.0  # of the task this worker process runs
 
 
@@ -49,7 +51,7 @@ def line(task: dict[str, Any], seconds: float) -> tuple[int, str]:
     if task["success"]:
         return logging.INFO, f"{name} done in {seconds:.2f} s"
     message, _, traceback = str(task["result"]).partition(" : Traceback")
-    kind = traceback.rstrip().rpartition("\n")[2].partition(":")[0]
-    if kind.startswith("infrastructure."):  # one of the three kinds: its text says all there is
+    kind = traceback.rstrip().removesuffix(f": {message}".rstrip()).rpartition("\n")[2]
+    if kind.startswith(PLAIN_KINDS):
         return logging.ERROR, f"{name} failed after {seconds:.2f} s: {message}"
     return logging.ERROR, f"{name} failed after {seconds:.2f} s: {kind}: {message}\nTraceback{traceback.rstrip()}"

@@ -35,6 +35,7 @@ def wait_for(what: Callable[[], T], within: float = HANG_S) -> T:
 class Cluster:
     def __init__(self, log: Path, environment: dict[str, str], program: tuple[str, ...] = ("manage.py",)) -> None:
         self.log = log
+        self.database = environment["MONGODB_NAME"]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "qcluster"],

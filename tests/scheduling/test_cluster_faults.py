@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pymongo
 import pytest
-from django.db import connections
 
 from infrastructure.scheduling import JobScheduler, jobs
 from infrastructure.scheduling.broker import MAX_DELIVERIES
@@ -144,25 +143,31 @@ def test_a_cluster_outlives_both_stores(start: Start, own_stores: tuple[Server, 
     mongod, redis = own_stores
     environment = {
         "MONGODB_URI": f"mongodb://127.0.0.1:{mongod.port}/?replicaSet=rs0",
+        "MONGODB_TIMEOUT_S": "1",
         "REDIS_URL": f"redis://127.0.0.1:{redis.port}",
     }
     cluster = start(environment=environment)
+    tree = {child.pid for child in cluster.tree()}
+    redis.kill()
+    cluster.says("Redis did not answer")
+    enqueue = f"JobScheduler().enqueue('{TASKS}.work', 'during', 1, key='during')"
+    subprocess.run(
+        [sys.executable, "manage.py", "shell", "-c", f"from infrastructure.scheduling import JobScheduler; {enqueue}"],
+        cwd=ROOT,
+        env={**os.environ, **environment, "MONGODB_NAME": cluster.database},
+        check=True,
+    )
     with pymongo.MongoClient(port=mongod.port) as client:
-        database = client[connections["default"].settings_dict["NAME"]]
-        tree = {child.pid for child in cluster.tree()}
-        for server, message in ((redis, "Redis did not answer"), (mongod, "MongoDB did not answer")):
-            server.kill()
-            cluster.says(message)
+        found = client[cluster.database]["task_runs"]
+        wait_for(lambda: found.find_one({"name": "during"}))
+        mongod.kill()
+        cluster.says("MongoDB did not answer")
+        cluster.says("job during could not be closed and will run once more")
+        for server in own_stores:
             server.start()
-            cluster.says(f"{message.partition(' ')[0]} answers again")
-        enqueue = f"JobScheduler().enqueue('{TASKS}.work', 'after')"
-        subprocess.run(
-            [sys.executable, "manage.py", "shell", "-c", f"from infrastructure.scheduling import *; {enqueue}"],
-            cwd=ROOT,
-            env={**os.environ, **environment, "MONGODB_NAME": database.name},
-            check=True,
-        )
-        wait_for(lambda: database["task_runs"].find_one({"name": "after done"}))
+        cluster.says("MongoDB answers again")
+        cluster.says("Redis answers again")
+        wait_for(lambda: found.find_one({"name": "during done"}))
     assert {child.pid for child in cluster.tree()} == tree
     assert "Traceback" not in cluster.text()
 
