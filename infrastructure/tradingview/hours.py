@@ -28,7 +28,7 @@ from infrastructure.tradingview.session_texts import (
 )
 
 LOOK_AHEAD_DAYS = 40  # longer than any exchange's holidays: a market that does not open within it counts as dead
-CACHE_DATES = 8192  # spans remembered per instance, about 2 MB; then forgotten as a whole and computed again
+CACHE_DATES = 1024  # spans remembered per instance, about 300 kB; then forgotten as a whole and computed again
 
 _DAY = timedelta(days=1)
 _OPEN_MS = attrgetter("open_ms")
