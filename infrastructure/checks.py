@@ -70,8 +70,9 @@ def _urls() -> Iterator[CheckMessage]:
                 id="infrastructure.E002",
             )
         if url.scheme != schemes[-1] and not _is_loopback(url) and (real or secret):
+            what = "secrets" if secret else "requests to TradingView"
             yield Error(
-                f"{name} is not encrypted, but {'secrets' if secret else 'requests to TradingView'} would be sent over it.",
+                f"{name} is not encrypted, but {what} would be sent over it.",
                 f"Use {schemes[-1]}://.",
                 id="infrastructure.E003",
             )
