@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from infrastructure.embedded import binaries
 from infrastructure.embedded.ports import LOOPBACK
@@ -49,7 +51,9 @@ class RedisServer:
 
     def answers(self) -> bool:
         try:
-            with redis.Redis(LOOPBACK, self.port, socket_timeout=1, socket_connect_timeout=1) as client:
+            with redis.Redis(
+                LOOPBACK, self.port, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+            ) as client:
                 return bool(client.ping())
         except RedisError:  # not listening yet, or loading its snapshot
             return False

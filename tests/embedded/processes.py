@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pymongo
 
 from infrastructure.backoff import Backoff
-from infrastructure.embedded import Runner, Service
+from infrastructure.embedded import Runner, Service, binaries
+from infrastructure.embedded.ports import find_free
 
 DEADLINE_S = 60
 QUICK = Backoff(0.05, 1, 0.05, 0)
@@ -84,3 +87,17 @@ def uses(folder: Path) -> list[psutil.Process]:
         if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in word for word in words):
             found.append(process)
     return found
+
+
+def plant_newer_version(folder: Path) -> None:
+    """Leaves in the data what MongoDB 7 leaves: mongod refuses to write that document, but for a rename in applyOps."""
+    port = find_free()
+    command = [binaries.mongod(), "--dbpath", folder, "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
+    with subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL) as mongod:
+        try:
+            with pymongo.MongoClient(port=port, directConnection=True) as client:
+                client.admin.draft.insert_one({"_id": "featureCompatibilityVersion", "version": "7.0"})
+                rename = {"renameCollection": "admin.draft", "to": "admin.system.version", "dropTarget": True}
+                client.admin.command("applyOps", [{"op": "c", "ns": "admin.$cmd", "o": rename}])
+        finally:
+            mongod.terminate()

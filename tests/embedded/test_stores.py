@@ -12,10 +12,10 @@ import pymongo
 import pytest
 import redis
 
-from infrastructure.embedded import Mongod, RedisServer, Runner, binaries
+from infrastructure.embedded import Mongod, RedisServer, Runner
 from infrastructure.embedded.ports import find_free
 from infrastructure.errors import Rejected
-from tests.embedded.processes import DEADLINE_S, QUICK, Lines
+from tests.embedded.processes import DEADLINE_S, QUICK, Lines, plant_newer_version
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -63,20 +63,6 @@ async def test_mongod_listens_on_loopback_alone(tmp_path: Path) -> None:
     listening = [c.laddr[:2] for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
     await runner.stop()
     assert listening == [("127.0.0.1", port)]
-
-
-def plant_newer_version(folder: Path) -> None:
-    """Leaves in the data what MongoDB 7 leaves: mongod refuses to write that document, but for a rename in applyOps."""
-    port = find_free()
-    command = [binaries.mongod(), "--dbpath", folder, "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    with subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL) as mongod:
-        try:
-            with pymongo.MongoClient(port=port, directConnection=True) as client:
-                client.admin.draft.insert_one({"_id": "featureCompatibilityVersion", "version": "7.0"})
-                rename = {"renameCollection": "admin.draft", "to": "admin.system.version", "dropTarget": True}
-                client.admin.command("applyOps", [{"op": "c", "ns": "admin.$cmd", "o": rename}])
-        finally:
-            mongod.terminate()
 
 
 NEWER = (

@@ -51,7 +51,8 @@ class Platform:
         """Until SIGINT, SIGTERM or SIGHUP. `Rejected` says why it cannot start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._stop.set)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it for good
+                loop.add_signal_handler(number, self._stop.set)
         self._folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(self._folder / "up.lock") as lock:
             listen(settings.HOST, settings.PORT).close()
@@ -141,7 +142,8 @@ def _unusable(name: str) -> Callable[[int, Sequence[str]], str | None]:
     """A command that ends with exit code 2 before it answered says that it cannot start: again would change nothing."""
 
     def explain(code: int, lines: Sequence[str]) -> str | None:
-        return f"{name} cannot start: {lines[-1] if lines else 'it said nothing'}" if code == NOT_STARTABLE else None
+        said = lines[-1].removeprefix("CommandError: ") if lines else "it said nothing"
+        return f"{name} cannot start: {said}" if code == NOT_STARTABLE else None
 
     return explain
 
