@@ -1,0 +1,39 @@
+"""`manage.py up` as a process of its own, on a folder and ports of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from config import env
+from infrastructure.embedded.ports import find_free
+from tests.embedded.processes import DEADLINE_S
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """Nothing of the test run's own stores: `up` starts its own."""
+    clean = {name: value for name, value in os.environ.items() if name not in env.NAMES}
+    return {**clean, "VAR_DIR": str(folder), "PORT": str(find_free()), **variables}
+
+
+def up(variables: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "up"],
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def refused(variables: dict[str, str]) -> tuple[int, str]:
+    """Exit code and what it said on standard error."""
+    with up(variables) as process:
+        try:
+            _, said = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()
+    return process.returncode, said
