@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -76,6 +76,13 @@ class HttpRejected(Rejected):
     def __init__(self, message: str, response: Response) -> None:
         super().__init__(message)
         self.response = response
+
+
+class _Session(requests.Session):
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None, ever. The one of requests is also asked where nothing is to be followed: for the next request, it
+        reads the body of a redirect to its end."""
+        return iter(())
 
 
 class HttpClient:
@@ -192,7 +199,7 @@ class HttpClient:
         return self._session[1]
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = self.config.trust_env and self._addresses is None
         session.verify = self.config.ca_file or True
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -217,7 +224,7 @@ def _accepted(response: Response) -> Response:
 def retry_after_s(header: str) -> float | None:
     """Seconds from now, of a number or an HTTP date; at most a day. None where it says nothing usable."""
     if header.isascii() and header.isdecimal():
-        return float(header) if len(header) < 6 and int(header) < DAY_S else DAY_S
+        return min(float(header), DAY_S)
     try:
         at = parsedate_to_datetime(header)
     except ValueError:

@@ -73,6 +73,20 @@ def test_a_redirect_is_not_followed(client: HttpClient, status: int) -> None:
         assert elsewhere.seen == []
 
 
+@pytest.mark.parametrize("location", ["http://[", "", "//", "file:///etc/passwd"])
+def test_where_a_redirect_leads_is_not_even_read(client: HttpClient, location: str) -> None:
+    with Loopback(Answer(302, headers={"Location": location})) as server, pytest.raises(HttpRejected):
+        client.request("GET", server.url)
+
+
+def test_the_endless_body_of_a_redirect_is_not_read(client: HttpClient) -> None:
+    with Loopback() as server:
+        start = b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"
+        server._answers = [server.drip(itertools.chain([start], itertools.repeat(b"x")))]
+        assert client.send("POST", server.url).status == 302
+        assert server.gone.wait(30)
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_what_is_unavailable_is_tried_again_after_a_growing_pause(client: HttpClient, naps: Naps, status: int) -> None:
     with Loopback(Answer(status), Answer(status), as_json("here")) as server:
@@ -103,7 +117,8 @@ def test_retry_after_is_waited_for(client: HttpClient, naps: Naps) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("11", 11.0), ("21600", 21600.0), ("9" * 5000, 86400.0), ("99999", 86400.0)]
+    ("header", "seconds"),
+    [("11", 11.0), ("000011", 11.0), ("21600", 21600.0), ("9" * 5000, 86400.0), ("99999", 86400.0)],
 )
 def test_a_long_retry_after_is_told_and_not_slept(client: HttpClient, naps: Naps, header: str, seconds: float) -> None:
     with Loopback(Answer(429, headers={"Retry-After": header})) as server, pytest.raises(Unavailable) as caught:
