@@ -1,6 +1,21 @@
+from infrastructure.persistence.bar_documents import Series, Written
+from infrastructure.persistence.bars import BarStore
 from infrastructure.persistence.mongodb import Database, Lease, at_most, mongodb_errors
 from infrastructure.persistence.quotes import QuoteStore
 from infrastructure.persistence.redis import Cache
 from infrastructure.persistence.redis_async import AsyncCache, LiveSubscription
 
-__all__ = ["AsyncCache", "Cache", "Database", "Lease", "LiveSubscription", "QuoteStore", "at_most", "mongodb_errors"]
+__all__ = [
+    "AsyncCache",
+    "BarStore",
+    "Cache",
+    "Database",
+    "Lease",
+    "LiveSubscription",
+    "QuoteStore",
+    "Series",
+    "Written",
+    "at_most",
+    "at_most",
+    "mongodb_errors",
+]
