@@ -16,14 +16,15 @@ class Symbol(models.Model):
     type = models.CharField(max_length=32, blank=True)
     currency = models.CharField(max_length=16, blank=True)
     timezone = models.CharField(max_length=64, blank=True)
-    session = models.CharField("trading hours", max_length=300, blank=True)
+    session = models.TextField("trading hours", blank=True)
     holidays = models.TextField(blank=True, help_text="YYYYMMDD dates of the exchange, separated by commas")
     corrections = models.TextField(blank=True, help_text="days with other hours, as the source writes them")
-    price_scale = models.IntegerField(default=100)
-    min_move = models.IntegerField(default=1)
+    price_scale = models.BigIntegerField(default=100)
+    min_move = models.BigIntegerField(default=1)
     has_volume = models.BooleanField(default=True)
     has_intraday = models.BooleanField(default=True)
     full_name = models.CharField("resolved as", max_length=64, blank=True, help_text="where the prices come from")
+    pro_name = models.CharField("listed as", max_length=64, blank=True, help_text="the source's own name of it")
     venue = models.CharField(max_length=100, blank=True)
     update_mode = models.CharField(max_length=64, blank=True)
     delay_s = models.IntegerField("delay in seconds", default=0)
@@ -34,7 +35,10 @@ class Symbol(models.Model):
     collect_intervals = ArrayField(models.CharField(max_length=INTERVAL_LENGTH), default=list, blank=True)
     position = models.IntegerField(default=0, help_text="order in the default watch list")
     refreshed_at = models.DateTimeField("information of", null=True, blank=True, editable=False)
-    error = models.CharField("last error", max_length=300, blank=True, editable=False)
+    note = models.CharField(
+        max_length=300, blank=True, editable=False, help_text="what changed at the source, and when"
+    )
+    error = models.CharField("last error", max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -71,14 +75,42 @@ class Quote(models.Model):
 
     class Meta:
         db_table = "quote"
+        default_permissions = ("view",)
         ordering = ("symbol",)
 
     def __str__(self) -> str:
         return self.symbol
 
 
+class Pull(models.Model):
+    """How far the schedules have pulled one symbol and interval; what the feed pushes meanwhile does not count, so a gap
+    before it is still asked for."""
+
+    key = models.CharField(primary_key=True, db_column="_id", max_length=80, help_text="SYMBOL@interval")
+    symbol = models.CharField(max_length=64)
+    interval = models.CharField(max_length=INTERVAL_LENGTH)
+    reached_ms = models.BigIntegerField(null=True)
+    asked_ms = models.BigIntegerField(null=True)
+    tried_at = models.DateTimeField("last tried", null=True)
+    bars = models.IntegerField("bars new or corrected", default=0)
+    corrected = models.IntegerField("of them corrected", default=0)
+    error = models.CharField("last error", max_length=500, blank=True)
+
+    class Meta:
+        db_table = "pull"
+        default_permissions = ("view",)
+        ordering = ("key",)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class BackfillJob(models.Model):
-    """One wish for history: bars of one symbol and interval, by count or by range. Progress is kept page by page."""
+    """One wish for history: bars of one symbol and interval, by count or by range. Progress is kept page by page.
+
+    `run` is its fencing number: whoever works on it holds the one it started with, and every later hand-over (resumed,
+    given to another process) raises it, so that an earlier worker's next step changes nothing.
+    """
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -91,17 +123,23 @@ class BackfillJob(models.Model):
     symbol = models.CharField(max_length=64)
     interval = models.CharField(max_length=INTERVAL_LENGTH)
     bars = models.IntegerField(null=True, blank=True, help_text="how many of the newest bars")
-    start_at = models.DateTimeField(null=True, blank=True)
-    end_at = models.DateTimeField(null=True, blank=True)
+    start_at = models.DateTimeField("from", null=True, blank=True)
+    end_at = models.DateTimeField("to", null=True, blank=True, help_text="not included")
     state = models.CharField(max_length=12, choices=State.choices, default=State.QUEUED, db_index=True)
     received = models.IntegerField("bars received", default=0)
-    written = models.IntegerField("bars new or corrected", default=0)
-    requests = models.IntegerField(default=0)
+    new = models.IntegerField("bars new", default=0)
+    corrected = models.IntegerField("bars corrected", default=0)
+    documents = models.IntegerField("documents written", default=0)
+    requests = models.IntegerField("pages asked for", default=0)
     reached_at = models.DateTimeField("oldest bar so far", null=True, blank=True)
+    ended = models.CharField("why it ended", max_length=8, blank=True)
+    run = models.IntegerField("times handed over", default=0)
+    failures = models.IntegerField("failures in a row", default=0)
     error = models.CharField(max_length=500, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    beat_at = models.DateTimeField("last sign of life", null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -123,6 +161,7 @@ class UpstreamSwitch(models.Model):
 
     class Meta:
         db_table = "upstream_switch"
+        default_permissions = ("view", "change")
         verbose_name_plural = "upstream switch"
 
     def __str__(self) -> str:
@@ -145,6 +184,7 @@ class BarSeries(models.Model):
 
     class Meta:
         db_table = "bar_series"
+        default_permissions = ("view",)
         managed = False
         verbose_name_plural = "bar series"
         ordering = ("symbol",)
@@ -166,6 +206,7 @@ class BarChunk(models.Model):
 
     class Meta:
         db_table = "bar_chunk"
+        default_permissions = ("view",)
         managed = False
         ordering = ("id",)
 

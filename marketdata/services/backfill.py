@@ -1,0 +1,156 @@
+"""A BackfillJob from the source into the bar store, each page stored and checkpointed before the next is asked for.
+Used by `manage.py backfill` in its own process and by the worker. An identical run writes nothing."""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.intervals import parse_interval
+from infrastructure.persistence import BarStore, mongodb_errors
+from infrastructure.times import from_ms, to_ms
+from infrastructure.tradingview.base import History
+from marketdata.models import BackfillJob
+from marketdata.providers import IDataProvider, get_provider
+from marketdata.services import backfill_jobs
+from marketdata.services.backfill_jobs import State
+from marketdata.services.series import series_of, store
+from marketdata.services.upstream import UpstreamOff
+
+logger = logging.getLogger(__name__)
+
+TASK_S = 45.0  # a task of the worker hands over after so long; its queue gives it 90 s, a page takes seconds
+
+
+class Interrupted(Exception):
+    """The job was paused or cancelled, or somebody else works on it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one page."""
+
+    bars: int = 0
+    new: int = 0
+    corrected: int = 0
+    documents: int = 0
+
+
+def run(
+    job: BackfillJob,
+    provider: IDataProvider,
+    bars: BarStore,
+    *,
+    on_step: Callable[[Step], None] = lambda step: None,
+    is_late: Callable[[], bool] = lambda: False,
+    when_away: BackfillJob.State = State.PAUSED,
+) -> bool:
+    """Works on a RUNNING job until it is done; False where `is_late` stopped it between two pages.
+
+    Errors leave it in the state that says what can be done about it (`when_away`: of a source or store that does not
+    answer), and are raised; so is Interrupted.
+    """
+    with _bookkeeping(job, when_away), closing(_pages(job, provider)) as pages:
+        for page in pages:
+            on_step(_store(job, bars, page))
+            if is_late() and not (page.ended or _is_complete(job)):
+                return False
+        _checkpoint(job, state=State.DONE, finished_at=timezone.now())
+    logger.info("%s: backfilled, %s bars received, %s new", job, job.received, job.new)
+    return True
+
+
+def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.monotonic) -> str:
+    """The worker's task: a stretch of a job, then the next task; says what became of it."""
+    with mongodb_errors():
+        job = BackfillJob.objects.filter(pk=job_id, run=run_number).first()
+    if job is None or not backfill_jobs.take(job):
+        return "nothing to do: the job was stopped or handed over"
+    deadline = monotonic() + TASK_S
+    try:
+        with get_provider() as provider:
+            done = run(job, provider, store(), is_late=lambda: monotonic() > deadline, when_away=State.QUEUED)
+    except Interrupted as end:
+        return str(end)
+    except UpstreamOff as off:
+        return f"paused: {off}"
+    if not done:
+        backfill_jobs.hand_over(job)
+    return f"{job.received} bars received, {job.new} new, {job.corrected} corrected"
+
+
+def _is_complete(job: BackfillJob) -> bool:
+    return job.bars is not None and job.received >= job.bars
+
+
+def _pages(job: BackfillJob, provider: IDataProvider) -> Generator[History]:
+    """What is left of the wish: pages come newest first, so everything from `reached_at` on is stored."""
+    if _is_complete(job):
+        return
+    end = job.reached_at or job.end_at
+    yield from provider.pages(
+        job.symbol,
+        parse_interval(job.interval),
+        bars=None if job.bars is None else job.bars - job.received,
+        start_ms=None if job.start_at is None else to_ms(job.start_at),
+        end_ms=None if end is None else to_ms(end),
+    )
+
+
+def _store(job: BackfillJob, bars: BarStore, page: History) -> Step:
+    step = Step()
+    if len(page.bars):
+        written = bars.write(series_of(bars, job.symbol, page.interval, page.info), page.bars)
+        step = Step(len(page.bars), written.new, written.corrected, written.documents)
+    _checkpoint(
+        job,
+        received=job.received + step.bars,
+        new=job.new + step.new,
+        corrected=job.corrected + step.corrected,
+        documents=job.documents + step.documents,
+        requests=job.requests + 1,
+        reached_at=from_ms(int(page.bars.time_ms[0])) if step.bars else job.reached_at,
+        ended=page.ended,
+        failures=0,
+        error="",
+        beat_at=timezone.now(),
+    )
+    return step
+
+
+def _checkpoint(job: BackfillJob, **changes: object) -> None:
+    # `requests` too: a task that was delivered twice must not count twice.
+    if not backfill_jobs.advance(job, (State.RUNNING,), where={"requests": job.requests}, **changes):
+        raise Interrupted(f"{job} is {job.state}, by somebody else.")
+
+
+@contextmanager
+def _bookkeeping(job: BackfillJob, when_away: BackfillJob.State) -> Iterator[None]:
+    """Whatever ends the work is written into the job, as far as the store can be reached; then it is raised."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except UpstreamOff as error:
+        _stopped(job, State.PAUSED, error)
+        raise
+    except (Unavailable, SystemExit) as error:  # Django-Q ends a task that takes too long with a SystemExit
+        _stopped(job, when_away, error)
+        raise
+    except KeyboardInterrupt:
+        _stopped(job, State.PAUSED, "Interrupted.")
+        raise
+    except BaseException as error:  # our mistakes too: a job must not look as if somebody worked on it
+        _stopped(job, State.FAILED, error)
+        raise
+
+
+def _stopped(job: BackfillJob, state: BackfillJob.State, error: BaseException | str) -> None:
+    try:
+        backfill_jobs.stopped(job, state, str(error))
+    except InfrastructureError as unsaid:  # the store is away: `tend` finds the job later
+        logger.warning("%s: %s, and the job could not be marked: %s", job, error, unsaid)

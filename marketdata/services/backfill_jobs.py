@@ -1,0 +1,146 @@
+"""The life of a BackfillJob: made, queued, handed over, paused, noticed when nobody works on it. Used by the backfill
+itself, the command, the admin and the schedule that tends jobs.
+
+Every change is a compare-and-swap on the job's state and its `run` number: whoever holds an older one changes nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from infrastructure.errors import Rejected
+from infrastructure.persistence import mongodb_errors
+from infrastructure.scheduling import JobScheduler
+from marketdata.models import BackfillJob
+
+logger = logging.getLogger(__name__)
+
+State = BackfillJob.State
+QUEUE = "backfills"
+TASK = "marketdata.tasks.run_backfill"
+MAX_BARS = 10_000_000
+MAX_FAILURES = 8  # in a row, of a source or store that is away: about two hours; then a person must act
+STALLED = timedelta(minutes=5)  # longer than any page takes
+LOST = timedelta(hours=1)  # queued, and its queue entry came to nothing
+KEPT = timedelta(days=30)
+TENDED = 1000  # jobs looked after at a time
+WAITING = (State.QUEUED, State.RUNNING)
+RESUMABLE = (State.PAUSED, State.FAILED, State.CANCELLED)
+OVER = (State.DONE, State.FAILED, State.CANCELLED)
+
+
+def check_wish(bars: int | None, start: datetime | None, end: datetime | None) -> None:
+    """Rejected with the reason where nobody could carry it out."""
+    if bars is None and start is None:
+        raise Rejected("Say how much: a number of bars, or the time to begin from.")
+    if bars is not None and (start is not None or end is not None):
+        raise Rejected("A number of bars counts back from now, so it goes with neither a beginning nor an end.")
+    if bars is not None and not 1 <= bars <= MAX_BARS:
+        raise Rejected(f"The number of bars must be between 1 and {MAX_BARS:,}, not {bars:,}.")
+    if start is not None and start >= (end or timezone.now()):
+        until = f"the end, {end:%Y-%m-%d %H:%M} UTC" if end else "now"
+        raise Rejected(f"The beginning, {start:%Y-%m-%d %H:%M} UTC, is not before {until}.")
+
+
+def advance(
+    job: BackfillJob, states: Sequence[BackfillJob.State], *, where: Mapping[str, Any] | None = None, **changes: Any
+) -> bool:
+    """Changes the stored job and this object if it still is in one of the states; else reads it anew and says False."""
+    with mongodb_errors():
+        rows = BackfillJob.objects.filter(pk=job.pk, run=job.run, state__in=states, **(where or {}))
+        if not rows.update(**changes):
+            job.refresh_from_db()
+            return False
+    for name, value in changes.items():
+        setattr(job, name, value)
+    return True
+
+
+@mongodb_errors()
+def start_here(job: BackfillJob) -> None:
+    """The calling process works on it: a new job, or one that stopped. Rejected where somebody else does."""
+    now = timezone.now()
+    if job.pk is None:
+        job.state, job.started_at, job.beat_at = State.RUNNING, now, now
+        job.save()
+    elif not _hand_over(job, State.RUNNING, (*RESUMABLE, State.QUEUED)):
+        raise Rejected(f"The job {job.pk} ({job}) is {job.state}.")
+
+
+def take(job: BackfillJob) -> bool:
+    """A worker begins with what it was handed over; False where that is not its business any more."""
+    now = timezone.now()
+    return advance(job, WAITING, state=State.RUNNING, started_at=job.started_at or now, beat_at=now)
+
+
+@mongodb_errors()
+def enqueue(job: BackfillJob) -> None:
+    """Saves a new job; has the worker of the backfills queue run a queued one, once however often this is called."""
+    if job.pk is None:
+        job.save()
+    JobScheduler().enqueue(TASK, str(job.pk), job.run, key=f"backfill:{job.pk}:{job.run}", queue=QUEUE)
+
+
+def hand_over(job: BackfillJob) -> bool:
+    """A worker that must stop between two pages leaves the rest to the next one."""
+    return _requeued(job, (State.RUNNING,))
+
+
+def requeue(job: BackfillJob) -> bool:
+    """A paused, failed or cancelled job goes on where it stopped; False for any other."""
+    return _requeued(job, RESUMABLE)
+
+
+def _requeued(job: BackfillJob, states: Sequence[BackfillJob.State]) -> bool:
+    if not _hand_over(job, State.QUEUED, states):
+        return False
+    enqueue(job)
+    return True
+
+
+def _hand_over(job: BackfillJob, state: BackfillJob.State, states: Sequence[BackfillJob.State]) -> bool:
+    now = timezone.now()
+    return advance(job, states, state=state, run=job.run + 1, failures=0, error="", beat_at=now, finished_at=None)
+
+
+def pause(job: BackfillJob) -> bool:
+    """Whoever works on it notices with its next page. False where there is nothing to pause."""
+    return advance(job, WAITING, state=State.PAUSED)
+
+
+def cancel(job: BackfillJob) -> bool:
+    return advance(job, (*WAITING, State.PAUSED), state=State.CANCELLED, finished_at=timezone.now())
+
+
+def stopped(job: BackfillJob, state: BackfillJob.State, error: str) -> bool:
+    """Work on it ended with an error. One that is queued again waits for `tend`, longer each time."""
+    failures = job.failures + 1
+    if state == State.QUEUED and failures >= MAX_FAILURES:
+        state = State.FAILED
+    now = timezone.now()
+    changes: dict[str, Any] = {"state": state, "error": error[:500], "failures": failures, "run": job.run + 1}
+    if state in OVER:
+        changes["finished_at"] = now
+    return advance(job, (State.RUNNING,), beat_at=now, **changes)
+
+
+@mongodb_errors()
+def tend(now: datetime) -> int:
+    """Jobs nobody works on are queued again, those that waited long enough are tried again, old ones are deleted; gives
+    how many were queued."""
+    for job in BackfillJob.objects.filter(state=State.RUNNING, beat_at__lt=now - STALLED)[:TENDED]:
+        logger.warning("%s: nobody works on it any more", job)
+        stopped(job, State.QUEUED, "Nobody worked on it any more.")
+    queued = 0
+    for job in BackfillJob.objects.filter(state=State.QUEUED).order_by("pk")[:TENDED]:
+        since = job.beat_at or job.created_at
+        if since < now - LOST:
+            advance(job, (State.QUEUED,), run=job.run + 1, beat_at=now)
+        if since < now - timedelta(minutes=2 ** (job.failures - 1) if job.failures else 1):
+            enqueue(job)
+            queued += 1
+    BackfillJob.objects.filter(state__in=OVER, finished_at__lt=now - KEPT).delete()
+    return queued

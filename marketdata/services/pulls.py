@@ -1,0 +1,170 @@
+"""New closed bars of the active symbols from the source into the bar store, once per schedule slot and interval.
+
+Each pull starts a few bars before the point it has reached (the overlap notices corrections) and never looks at what
+the feed has pushed meanwhile, so what was missed while the feed was away is filled. Repeating a pull changes nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from infrastructure.bars import Bars
+from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.intervals import MINUTE_MS, Interval
+from infrastructure.persistence import BarStore, mongodb_errors
+from infrastructure.times import from_ms
+from marketdata.models import BackfillJob, Pull, Symbol
+from marketdata.providers import IDataProvider
+from marketdata.services import backfill_jobs, hours, symbols
+from marketdata.services.series import series_of
+from marketdata.services.upstream import UpstreamOff
+
+logger = logging.getLogger(__name__)
+
+OVERLAP_BARS = 3
+FIRST_BARS = 300  # of a series that was never pulled
+PULL_BARS = 4000  # a longer gap becomes a backfill: a pull ends within its slot
+SETTLE_MS = 5 * MINUTE_MS  # after a close, the source is asked again for a bar it did not have
+CLOSE_GRACE_MS = 2000
+DEADLINE_S = 45.0  # of the 60 s a task may take; whoever was not reached is first in the next slot
+UNAVAILABLE_IN_A_ROW = 2
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What one pull did; `left` were not reached in time."""
+
+    asked: int = 0
+    new: int = 0
+    corrected: int = 0
+    left: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def pull(
+    provider: IDataProvider,
+    bars: BarStore,
+    interval: Interval,
+    now_ms: int,
+    *,
+    only: frozenset[str] | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Pulled:
+    """Of all active symbols that collect the interval, or of `only` these. Raises what concerns the whole source."""
+    deadline = monotonic() + DEADLINE_S
+    result = Pulled()
+    away = 0
+    waiting = _due(interval, now_ms, only)
+    for place, (symbol, state) in enumerate(waiting):
+        if monotonic() > deadline:
+            result.left = len(waiting) - place
+            logger.warning("%s: %s symbols must wait for the next pull", interval, result.left)
+            break
+        try:
+            _pull_one(provider, bars, symbol, interval, state, now_ms, result)
+            away = 0
+        except UpstreamOff:
+            raise
+        except InfrastructureError as error:
+            _note_failure(state, error, now_ms, result)
+            away = away + 1 if isinstance(error, Unavailable) else 0
+            if away == UNAVAILABLE_IN_A_ROW:
+                raise
+    return result
+
+
+@mongodb_errors()
+def _due(interval: Interval, now_ms: int, only: frozenset[str] | None) -> list[tuple[Symbol, Pull]]:
+    """Whoever may have a new closed bar, the one that has waited longest first."""
+    states = {state.symbol: state for state in Pull.objects.filter(interval=interval.name)}
+    found = []
+    for symbol in Symbol.objects.filter(active=True) if only is None else Symbol.objects.filter(pk__in=only):
+        if interval.name in symbol.collect_intervals:
+            key = f"{symbol.key}@{interval}"
+            state = states.get(symbol.key) or Pull(key=key, symbol=symbol.key, interval=interval.name)
+            if only is not None or _may_have_more(symbol, state, interval, now_ms):
+                found.append((symbol, state))
+    return sorted(found, key=lambda one: (one[1].tried_at is not None, one[1].tried_at))
+
+
+def _may_have_more(symbol: Symbol, state: Pull, interval: Interval, now_ms: int) -> bool:
+    """False where the market has closed no bar since: a closed market costs no request."""
+    newest_ms = _newest_closed_ms(symbol, interval, now_ms)
+    if newest_ms is None or state.reached_ms is None:
+        return True
+    return newest_ms > max(state.reached_ms, state.asked_ms or 0)
+
+
+def _newest_closed_ms(symbol: Symbol, interval: Interval, now_ms: int) -> int | None:
+    """None where our clock and the symbol's hours cannot tell."""
+    if settings.MARKETDATA_SOURCE == "simulator" and settings.SIMULATOR_SPEED != 1:
+        return None  # the source's clock is not ours
+    known = hours.of_symbol(symbol)
+    if known is None:
+        return None
+    return hours.newest_closed_ms(known, interval, now_ms - symbol.delay_s * 1000 - CLOSE_GRACE_MS)
+
+
+def _pull_one(
+    provider: IDataProvider,
+    bars: BarStore,
+    symbol: Symbol,
+    interval: Interval,
+    state: Pull,
+    now_ms: int,
+    result: Pulled,
+) -> None:
+    symbols.check_interval(symbol.key, interval, symbol.has_intraday)
+    info = symbols.information(symbol.key, provider)
+    known = hours.of_info(info)
+    start_ms = None if state.reached_ms is None else _back(state.reached_ms, interval)
+    if start_ms is not None and hours.bars_between(known, interval, start_ms, now_ms) > PULL_BARS:
+        _leave_to_backfill(symbol, interval, start_ms, now_ms)
+        start_ms = None
+    result.asked += 1
+    count = FIRST_BARS if start_ms is None else None
+    pages = list(provider.pages(symbol.key, interval, bars=count, start_ms=start_ms))
+    # In one write and in the order of time: a pull that dies between pages must not leave a hole behind its end.
+    received = Bars.concat([page.bars for page in reversed(pages)])
+    written = bars.write(series_of(bars, symbol.key, interval, info), received)
+    if written.corrected:
+        logger.warning("%s %s: %s closed bars were corrected by the source", symbol.key, interval, written.corrected)
+    result.new += written.new
+    result.corrected += written.corrected
+    state.bars += written.new + written.corrected
+    state.corrected += written.corrected
+    if len(received):
+        state.reached_ms = max(state.reached_ms or 0, int(received.time_ms[-1]))
+    newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - SETTLE_MS)
+    if newest_ms is not None:
+        state.asked_ms = max(state.asked_ms or 0, newest_ms)
+    state.error = ""
+    _save(state, now_ms)
+
+
+def _back(reached_ms: int, interval: Interval) -> int:
+    return reached_ms - OVERLAP_BARS * interval.length_ms
+
+
+@mongodb_errors()
+def _leave_to_backfill(symbol: Symbol, interval: Interval, start_ms: int, now_ms: int) -> None:
+    """The gap is from now on a job's, whose state an operator sees; the pull goes on at the present."""
+    logger.warning("%s %s: the gap since %s becomes a backfill", symbol.key, interval, from_ms(start_ms))
+    job = BackfillJob(symbol=symbol.key, interval=interval.name, start_at=from_ms(start_ms), end_at=from_ms(now_ms))
+    backfill_jobs.enqueue(job)
+
+
+def _note_failure(state: Pull, error: InfrastructureError, now_ms: int, result: Pulled) -> None:
+    logger.warning("%s: not pulled: %s", state.key, error)
+    result.failed[state.symbol] = str(error)
+    state.error = str(error)[:500]
+    _save(state, now_ms)
+
+
+@mongodb_errors()
+def _save(state: Pull, now_ms: int) -> None:
+    state.tried_at = from_ms(now_ms)
+    state.save()
