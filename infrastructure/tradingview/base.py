@@ -128,17 +128,24 @@ class BarUpdate:
 
 @dataclass(frozen=True, slots=True)
 class SymbolRefused:
-    """The source will not stream this symbol (unknown, no permission); it is not asked for again by itself."""
+    """The source will not stream this symbol (unknown, no permission); it is not asked for again by itself.
+
+    Where `interval` is given, only these bars of it: its quotes may flow.
+    """
 
     symbol: str
     reason: str
+    interval: Interval | None = None
+
+
+State = Literal["connecting", "live", "stale", "reconnecting", "stopped", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """`connecting`, `live`, `stale` (connected but silent in an open market), `reconnecting`, `stopped`, `refused`."""
 
-    state: Literal["connecting", "live", "stale", "reconnecting", "stopped", "refused"]
+    state: State
     reason: str
     since_ms: int
 

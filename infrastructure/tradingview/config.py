@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-ANONYMOUS = "unauthorized_user_token"
+from infrastructure.tradingview.session import ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,121 @@
+"""One request for history over a chart session: messages in → pages out, newest first. Pure; driven by `provider`.
+
+Asks for the newest bars, then pages back, and cuts to the range on this side: a range that is asked of the server works
+only inside the plan's depth anyway, its edges are not strict, and its unit is disputed (section 8 of the protocol).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from infrastructure.bars import Bars
+from infrastructure.errors import Malformed
+from infrastructure.intervals import Interval
+from infrastructure.tradingview.base import History, SymbolInfo
+from infrastructure.tradingview.chart import Chart
+from infrastructure.tradingview.messages import Parameters
+from infrastructure.tradingview.payloads import ordered
+from infrastructure.tradingview.session import Session
+
+#: An answer without older bars is believed the second time: completions are known to come twice, or before their data.
+TRIES = 2
+
+
+class HistoryRequest:
+    """`ask`, then feed `receive` until it gives a page; again while `more_to_come`. `close` in the end.
+
+    An answer may turn out to need asking again: then `waiting` is False though no page came. Pages may be empty.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        symbol: str,
+        interval: Interval,
+        *,
+        bars: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        page_bars: int,
+    ) -> None:
+        self.more_to_come = True
+        self.waiting = False
+        self.heard = False  # the server said something of it
+        self.symbol = symbol
+        self._session = session
+        self._chart = Chart(session, symbol, interval)
+        self._opened = False
+        self._left = bars
+        self._start_ms = start_ms
+        self._end_ms = end_ms
+        self._page_bars = page_bars
+        self._parts: list[Bars] = []
+        self._oldest_ms: int | None = None  # of all that came
+        self._empty_answers = 0
+
+    @property
+    def info(self) -> SymbolInfo | None:
+        """What the source says of the symbol, once it did."""
+        info = self._chart.info
+        return info and replace(info, update_mode=self._chart.update_mode)
+
+    def concerns(self, message: Parameters) -> bool:
+        return getattr(message, "session", None) == self._chart.name
+
+    def ask(self, now_ms: int) -> None:
+        count = self._count(self._session.server_ms(now_ms))
+        if self._opened:
+            self._chart.more(count)
+        else:
+            self._chart.open(count)
+        self._opened = self.waiting = True
+
+    def close(self) -> None:
+        self._chart.close()
+
+    def receive(self, message: Parameters, now_ms: int) -> History | None:
+        """A page, once an answer is complete. Rejected or Unavailable where there will be none."""
+        self.heard = self.heard or self.concerns(message)
+        said = self._chart.receive(message)
+        if isinstance(said, Bars):
+            self._parts.append(said)
+        elif said is not None and self.waiting:
+            self.waiting = False
+            return self._page(said.ended, now_ms)
+        return None
+
+    def _count(self, server_ms: int) -> int:
+        """Bars to ask for: a page, or fewer where the rest is surely less."""
+        newest_ms = server_ms if self._oldest_ms is None else self._oldest_ms
+        counts = [self._page_bars]
+        if self._start_ms is not None:
+            counts.append((newest_ms - self._start_ms) // self._chart.interval.length_ms + 2)
+        if self._left is not None and (self._end_ms is None or newest_ms <= self._end_ms):
+            counts.append(self._left + 1)
+        return max(min(counts), 2)
+
+    def _page(self, ended: Literal["", "end", "limit"], now_ms: int) -> History | None:
+        bars = ordered(Bars.concat(self._parts)).between(None, self._oldest_ms)
+        self._parts.clear()
+        self._empty_answers = 0 if len(bars) else self._empty_answers + 1
+        if self._empty_answers == TRIES:
+            ended = ended or "end"
+        elif self._empty_answers and not ended:
+            return None
+        forming = None
+        if len(bars):
+            first = self._oldest_ms is None
+            self._oldest_ms = int(bars.time_ms[0])
+            if first and not self._chart.is_closed(int(bars.time_ms[-1]), now_ms):
+                forming = next(iter(bars[-1:].between(self._start_ms, self._end_ms)), None)
+                bars = bars[:-1]
+        bars = bars.between(self._start_ms, self._end_ms)
+        if self._left is not None:
+            bars = bars[max(len(bars) - self._left, 0) :]
+            self._left -= len(bars)
+        covered = self._start_ms is not None and self._oldest_ms is not None and self._oldest_ms <= self._start_ms
+        self.more_to_come = not (ended or covered or self._left == 0)
+        if self.info is None:
+            raise Malformed(f"TradingView sent a history of {self.symbol} without saying what it is.")
+        return History(self.info, self._chart.interval, bars, forming, ended)

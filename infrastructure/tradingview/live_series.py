@@ -1,0 +1,70 @@
+"""The newest bar of a (symbol, interval): chart messages in → forming and closed bars out. Pure; used by `stream`."""
+
+from __future__ import annotations
+
+from infrastructure.bars import Bar, Bars
+from infrastructure.intervals import Interval
+from infrastructure.tradingview.base import BarUpdate
+from infrastructure.tradingview.chart import Chart
+from infrastructure.tradingview.messages import Parameters
+from infrastructure.tradingview.payloads import ordered
+from infrastructure.tradingview.session import Session
+
+#: Asked for at every (re)connect, so that bars closed during a short interruption come again.
+RECENT_BARS = 10
+
+
+class LiveSeries:
+    """A closed bar may be given more than once (after a reconnect, or corrected); the last one given is right."""
+
+    def __init__(self, session: Session, symbol: str, interval: Interval) -> None:
+        self.chart = Chart(session, symbol, interval)
+        self.answered = False
+        self._recent: list[Bars] = []  # what came before the first completion, which tells the delay
+        self._newest: Bar | None = None
+        self._closed = False  # the newest bar was given as closed
+
+    def open(self) -> None:
+        self.chart.open(RECENT_BARS)
+
+    def receive(self, message: Parameters, now_ms: int) -> list[BarUpdate] | None:
+        """None: it was no data of this series. Rejected or Unavailable where there will be none."""
+        said = self.chart.receive(message)
+        if said is None:
+            return None
+        if isinstance(said, Bars):
+            self._recent.append(said)
+        else:
+            self.answered = True
+        if not self.answered:
+            return []
+        bars = ordered(Bars.concat(self._recent))
+        self._recent.clear()
+        return self._follow(bars, now_ms)
+
+    def tick(self, now_ms: int) -> list[BarUpdate]:
+        """The newest bar as closed, once its time has passed without a successor."""
+        if self._newest is None or self._closed or not self.chart.is_closed(self._newest.time_ms, now_ms):
+            return []
+        self._closed = True
+        return [self._update(self._newest, True, now_ms)]
+
+    def _follow(self, bars: Bars, now_ms: int) -> list[BarUpdate]:
+        updates = []
+        for bar in bars:
+            if self._newest is None or bar.time_ms > self._newest.time_ms:
+                if self._newest is not None and not self._closed:
+                    updates.append(self._update(self._newest, True, now_ms))
+                self._newest, self._closed = bar, False
+            elif bar.time_ms == self._newest.time_ms:
+                self._newest = bar
+            else:  # a correction of an older one
+                updates.append(self._update(bar, True, now_ms))
+        if self._newest is not None and len(bars) and bars.time_ms[-1] == self._newest.time_ms:
+            self._closed = self._closed or self.chart.is_closed(self._newest.time_ms, now_ms)
+            updates.append(self._update(self._newest, self._closed, now_ms))
+        return updates
+
+    def _update(self, bar: Bar, closed: bool, now_ms: int) -> BarUpdate:
+        chart = self.chart
+        return BarUpdate(chart.symbol, chart.interval, bar, closed, chart.close_ms(bar.time_ms), now_ms)
