@@ -1,0 +1,223 @@
+"""TradingView when asked: symbol information and history over a chart session, search and quotes over HTTP.
+
+Made by `marketdata.providers.get_provider` for scheduled pulls, backfills, the admin and the API. No thread of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.http_client import HttpClient
+from infrastructure.intervals import INTERVALS, Interval
+from infrastructure.times import from_ms, to_ms
+from infrastructure.tradingview.base import History, IDataProvider, Quote, SymbolInfo, SymbolMatch
+from infrastructure.tradingview.config import TradingViewConfig, expires_ms
+from infrastructure.tradingview.connection import Connection
+from infrastructure.tradingview.history import HistoryRequest
+from infrastructure.tradingview.http import TradingViewHttp
+from infrastructure.tradingview.messages import Parameters
+from infrastructure.tradingview.pace import PACE, Pace
+from infrastructure.tradingview.session import ANONYMOUS, Session
+
+#: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
+RESTS_S = 15.0
+
+
+def now_ms() -> int:
+    return to_ms(datetime.now(UTC))
+
+
+class TradingViewProvider(IDataProvider):
+    """One connection, kept between calls and opened when needed; usable from several threads, which take turns.
+
+    A page may be asked for long after the one before it; if the server has closed the connection meanwhile, that is
+    Unavailable, and the caller asks again for what is older than what it has.
+    """
+
+    def __init__(
+        self,
+        config: TradingViewConfig,
+        gate: Callable[[], None] | None = None,
+        http: TradingViewHttp | None = None,
+        *,
+        pace: Pace = PACE,
+    ) -> None:
+        self.config = config
+        self._gate = gate or (lambda: None)
+        self._client = HttpClient(gate=gate)
+        self._http = http or TradingViewHttp(
+            self._client, config.search_url, config.scanner_url, config.origin, config.session_cookie
+        )
+        self._pace = pace
+        self._lock = threading.RLock()
+        self._line: _Line | None = None
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        return cls(TradingViewConfig.from_settings(), import_string(settings.MARKETDATA_UPSTREAM_GATE))
+
+    def search(self, text: str, *, type: str = "", exchange: str = "", limit: int = 50) -> list[SymbolMatch]:
+        return self._http.search(text, type=type, exchange=exchange, limit=limit)
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+        return self._http.quotes(symbols)
+
+    def resolve(self, symbol: str) -> SymbolInfo:
+        """Asks for a bar as well: only a series tells how delayed it is."""
+        line, request, page = self._begin(symbol, INTERVALS["1d"], bars=1)
+        self._end(line, request)
+        return page.info
+
+    def pages(
+        self,
+        symbol: str,
+        interval: Interval,
+        *,
+        bars: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Iterator[History]:
+        if bars is not None and bars < 1:
+            raise Rejected(f"{bars} bars of {symbol} cannot be asked for.")
+        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+            raise Rejected(f"The range of {symbol} ends before it starts.")
+        return self._pages(symbol, interval, bars=bars, start_ms=start_ms, end_ms=end_ms)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+        self._client.close()
+
+    def _pages(self, symbol: str, interval: Interval, **limits: Any) -> Iterator[History]:
+        line, request, page = self._begin(symbol, interval, **limits)
+        try:
+            while True:
+                if len(page.bars) or page.forming or not request.more_to_come:
+                    yield page
+                if not request.more_to_come:
+                    return
+                page = self._answer(line, request)
+        finally:
+            self._end(line, request)
+
+    def _begin(self, symbol: str, interval: Interval, **limits: Any) -> tuple[_Line, HistoryRequest, History]:
+        """Up to the first page. A connection that rested may have died unnoticed: then once more over a new one."""
+        with self._lock:
+            while True:
+                rested = self._line is not None
+                line = self._connected()
+                request = HistoryRequest(line.session, symbol, interval, page_bars=self.config.page_bars, **limits)
+                try:
+                    return line, request, self._answer(line, request)
+                except InfrastructureError as error:
+                    died = isinstance(error, Unavailable) and self._line is None
+                    if not (rested and died and not request.heard):
+                        self._end(line, request)
+                        raise
+
+    def _answer(self, line: _Line, request: HistoryRequest) -> History:
+        """The next page."""
+        with self._lock:
+            while True:
+                if line is not self._line:
+                    raise Unavailable(f"The connection to TradingView was lost between two pages of {request.symbol}.")
+                self._wait_turn(line)
+                request.ask(now_ms())
+                page = self._until_answered(line, request)
+                if page is not None:
+                    return page
+
+    def _wait_turn(self, line: _Line) -> None:
+        """Heartbeats are answered meanwhile."""
+        turn_s = self._pace.turn_s(self.config.pause_s)
+        while (left_s := turn_s - time.monotonic()) > 0:
+            self._exchange(line, left_s)
+        self._gate()
+
+    def _until_answered(self, line: _Line, request: HistoryRequest) -> History | None:
+        """None: the request must be made again. Unavailable after `timeout_s` without a word about it."""
+        page = None
+        deadline_s = time.monotonic() + self.config.timeout_s
+        while request.waiting:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                self._drop()
+                raise Unavailable(self._silence(request))
+            for message in self._exchange(line, left_s):
+                if request.concerns(message):
+                    deadline_s = time.monotonic() + self.config.timeout_s
+                page = request.receive(message, now_ms()) or page
+        return page
+
+    def _exchange(self, line: _Line, timeout_s: float) -> list[Parameters]:
+        """What came within the time, which may be nothing. Any error here is one of the connection, and ends it."""
+        try:
+            line.flush(self.config.timeout_s)
+            text = line.connection.receive(timeout_s)
+            if text is None:
+                return []
+            found = line.session.receive(text, now_ms())
+            line.flush(self.config.timeout_s)
+            line.used_s = time.monotonic()
+            for message in found:
+                if isinstance(message, Malformed):
+                    raise message
+            return [message for message in found if not isinstance(message, Malformed)]
+        except InfrastructureError:
+            self._drop()
+            raise
+
+    def _connected(self) -> _Line:
+        if self._line and time.monotonic() - self._line.used_s > RESTS_S:
+            self._drop()
+        if self._line is None:
+            self._gate()
+            refuse_expired(self.config.auth_token)
+            connection = Connection.open(self.config)
+            self._line = _Line(connection, Session(self.config.auth_token, random.random))
+        return self._line
+
+    def _end(self, line: _Line, request: HistoryRequest) -> None:
+        with self._lock, suppress(InfrastructureError):
+            if line is self._line:
+                request.close()
+                line.flush(self.config.timeout_s)
+
+    def _drop(self) -> None:
+        line, self._line = self._line, None
+        if line:
+            line.connection.close()
+
+    def _silence(self, request: HistoryRequest) -> str:
+        why = "" if self.config.auth_token == ANONYMOUS else " So it is with an expired TRADINGVIEW_AUTH_TOKEN."
+        return f"TradingView said nothing of {request.symbol} for {self.config.timeout_s:g} s.{why}"
+
+
+class _Line:
+    """A connection and what is spoken over it."""
+
+    def __init__(self, connection: Connection, session: Session) -> None:
+        self.connection = connection
+        self.session = session
+        self.used_s = time.monotonic()
+
+    def flush(self, timeout_s: float) -> None:
+        for text in self.session.to_send():
+            self.connection.send(text, timeout_s)
+
+
+def refuse_expired(token: str) -> None:
+    """Rejected for a token whose own text says that it has ended: the server would send heartbeats and no data."""
+    end_ms = expires_ms(token)
+    if end_ms is not None and end_ms <= now_ms():
+        raise Rejected(f"The TRADINGVIEW_AUTH_TOKEN expired at {from_ms(end_ms):%Y-%m-%d %H:%M} UTC.")
