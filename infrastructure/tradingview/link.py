@@ -1,0 +1,185 @@
+"""One supervised streaming connection: a thread that connects, carries its part of the wish, and starts again.
+
+Made by `websocket`. The only loop here that catches everything: whatever goes wrong with one connection, the platform
+goes on, and the reason is logged and told.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from infrastructure.backoff import Backoff
+from infrastructure.errors import InfrastructureError, Rejected, Unavailable
+from infrastructure.tradingview.base import State, StreamEvent, Wanted
+from infrastructure.tradingview.config import TradingViewConfig
+from infrastructure.tradingview.connection import Connection
+from infrastructure.tradingview.provider import now_ms, refuse_expired
+from infrastructure.tradingview.session import Session
+from infrastructure.tradingview.stream import Pair, Stream
+
+logger = logging.getLogger(__name__)
+
+RECONNECT = Backoff(first_s=1, factor=1.6, ceiling_s=30, jitter=0.3)
+#: A connection whose data flowed for so long was a good one: the next delay is the first again.
+STEADY_MS = 30_000
+#: After a refusal a person must act; until then it is tried now and then.
+REFUSED_S = 300.0
+TICK_S = 1.0
+#: How long a changed wish may wait for a silent socket.
+WAKE_S = 0.2
+
+
+class GateShut(Exception):
+    """Nothing may be sent now; carries the sentence that says why."""
+
+
+class Link:
+    """`emit` gets each event, `report` the state and its reason: from the link's own thread, until `join` returns."""
+
+    def __init__(
+        self,
+        config: TradingViewConfig,
+        gate: Callable[[], None],
+        emit: Callable[[StreamEvent], None],
+        report: Callable[[State, str], None],
+        name: str,
+    ) -> None:
+        self._config = config
+        self._gate = gate
+        self._emit = emit
+        self._report = report
+        self._name = name
+        self._wanted = Wanted()
+        self._refused: set[str | Pair] = set()
+        self._stop = threading.Event()
+        self._connection: Connection | None = None
+        self._failures = 0  # since the last good connection
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def want(self, wanted: Wanted) -> None:
+        """The thread, started by the first wish, follows within a moment. An empty wish closes the connection."""
+        self._wanted = wanted
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Returns at once."""
+        self._stop.set()
+        if connection := self._connection:
+            connection.abort()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                rest_s = self._once()
+            except Exception:  # a bug, ours or the sink's: the stream must not end with it
+                logger.exception("%s failed", self._name)
+                rest_s = self._backoff_s()
+            self._rest(rest_s)
+
+    def _once(self) -> float:
+        """One connection from its beginning to its end; the seconds to rest after it."""
+        if self._wanted == Wanted():
+            self._report("stopped", "Nothing is wanted.")
+            return WAKE_S
+        try:
+            self._ask_gate()
+            if not self._failures:
+                self._report("connecting", "")
+            self._carry()
+            return 0
+        except GateShut as shut:
+            self._report("stopped", str(shut))
+            return TICK_S
+        except Rejected as error:
+            logger.error("%s: %s", self._name, error)
+            self._report("refused", str(error))
+            self._failures += 1
+            return REFUSED_S
+        except InfrastructureError as error:
+            if self._stop.is_set():
+                return 0
+            logger.warning("%s: %s", self._name, error)
+            self._report("reconnecting", str(error))
+            wait_s = error.retry_after_s if isinstance(error, Unavailable) else None
+            return max(self._backoff_s(), min(wait_s or 0, REFUSED_S))
+
+    def _carry(self) -> None:
+        """Until the end, or nothing is wanted. Raises what ended the connection."""
+        refuse_expired(self._config.auth_token)
+        connection = self._connection = Connection.open(self._config)
+        try:
+            session = Session(self._config.auth_token, random.random)
+            self._converse(connection, session, self._stream(session))
+        finally:
+            self._connection = None
+            connection.close()
+
+    def _converse(self, connection: Connection, session: Session, stream: Stream) -> None:
+        since_ms, next_tick_s = now_ms(), time.monotonic() + TICK_S
+        carried: Wanted | None = None
+        live = False
+        while not self._stop.is_set():
+            wanted = self._wanted
+            if wanted is not carried:
+                if wanted == Wanted():
+                    return
+                stream.want(wanted, now_ms())
+                carried = wanted
+            for frame in session.to_send():
+                connection.send(frame, self._config.timeout_s)
+            text = connection.receive(WAKE_S)
+            if text is not None:
+                self._give(stream.receive(text, now_ms()))
+            if not live and stream.first_data_ms is not None:
+                live = True
+                self._report("live", "")
+            if time.monotonic() >= next_tick_s:
+                next_tick_s = time.monotonic() + TICK_S
+                self._tick(stream, since_ms)
+
+    def _tick(self, stream: Stream, since_ms: int) -> None:
+        self._ask_gate()
+        now = now_ms()
+        self._give(stream.tick(now))
+        if stream.is_silent(now, since_ms):
+            reason = f"No data for {self._config.silence_s:g} s though a market is open."
+            self._report("stale", reason)
+            raise Unavailable(reason)
+        if stream.first_data_ms is not None and (stream.last_data_ms or 0) - stream.first_data_ms >= STEADY_MS:
+            self._failures = 0
+
+    def _stream(self, session: Session) -> Stream:
+        answer_ms, silence_ms = int(self._config.timeout_s * 1000), int(self._config.silence_s * 1000)
+        return Stream(session, self._refused, random.random, answer_ms=answer_ms, silence_ms=silence_ms)
+
+    def _give(self, events: Iterable[StreamEvent]) -> None:
+        for event in events:
+            self._emit(event)
+
+    def _ask_gate(self) -> None:
+        try:
+            self._gate()
+        except InfrastructureError as error:
+            raise GateShut(str(error)) from error
+
+    def _backoff_s(self) -> float:
+        delay_s = RECONNECT.delay_s(self._failures, random.random)
+        self._failures += 1
+        return delay_s
+
+    def _rest(self, seconds: float) -> None:
+        """Ends early when the gate shuts, so that the state says so, and at `stop`."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0 and not self._stop.wait(min(left_s, TICK_S)):
+            try:
+                self._ask_gate()
+            except GateShut:
+                return
