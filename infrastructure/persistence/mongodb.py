@@ -72,6 +72,13 @@ def _is_transient(error: Exception) -> bool:
     return getattr(error, "code", None) == WRITE_CONFLICT or any(map(error.has_error_label, _TRANSIENT_LABELS))
 
 
+def only_duplicates(error: errors.BulkWriteError) -> None:
+    """Returns where every failed write met another writer's document (and wanted to); raises the error otherwise."""
+    details = error.details
+    if details["writeConcernErrors"] or any(failed["code"] != DUPLICATE_KEY for failed in details["writeErrors"]):
+        raise error
+
+
 class Database:
     """Collections, server time, transactions and leases of one configured database."""
 

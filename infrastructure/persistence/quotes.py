@@ -8,7 +8,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from infrastructure.persistence.mongodb import DUPLICATE_KEY, Database, Document, mongodb_errors
+from infrastructure.persistence.mongodb import Database, Document, mongodb_errors, only_duplicates
 from infrastructure.times import from_ms, to_ms
 from infrastructure.tradingview.base import Quote
 
@@ -29,9 +29,7 @@ class QuoteStore:
             try:
                 self._database.collection("quote").bulk_write(writes, ordered=False)
             except BulkWriteError as error:
-                # Not matched and not insertable: the stored one is newer, which is as good.
-                if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
-                    raise
+                only_duplicates(error)  # not matched and not insertable: the stored one is newer, which is as good
 
     @mongodb_errors()
     def load(self, symbols: Sequence[str] | None = None) -> dict[str, tuple[Quote, int]]:

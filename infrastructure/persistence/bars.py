@@ -1,0 +1,230 @@
+"""BarStore: OHLCV history in MongoDB, thousands of bars to a document. The feed pushes closed bars one by one, pulls
+and backfills write pages; charts, the API and exports read columns. It owns the `bar_*` collections.
+
+Any number of processes may write one series. A chunk is replaced only as it was read (compare-and-swap on `rev`), so
+no writer undoes another; of two values for one bar the later write wins. Everything may be repeated.
+"""
+
+import base64
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from infrastructure.bars import Bar, Bars
+from infrastructure.errors import Unavailable
+from infrastructure.intervals import Interval
+from infrastructure.persistence import bar_codec, bar_documents, bar_writing
+from infrastructure.persistence.bar_documents import TAIL, Series, Written
+from infrastructure.persistence.bar_writing import PAUSE_S, TRIES, ChunkWriter
+from infrastructure.persistence.mongodb import Database, Document, mongodb_errors
+
+logger = logging.getLogger(__name__)
+
+WRITE_BATCH = 32  # chunks in memory at a time, whatever is written
+READ_BATCH = 8
+NAMESPACE_EXISTS = 48
+NAME = ("symbol", "interval", "adjustment", "session")
+CONTENT = {"n": 1, "data": 1, "tail": 1}
+
+
+class BarStore:
+    def __init__(self, database: Database, *, random: Callable[[], float] = random.random) -> None:
+        self._database = database
+        self._random = random
+
+    @property
+    def _chunks(self) -> Collection[Document]:
+        return self._database.collection("bar_chunk")
+
+    @property
+    def _series(self) -> Collection[Document]:
+        return self._database.collection("bar_series")
+
+    @property
+    def _writer(self) -> ChunkWriter:
+        return ChunkWriter(self._chunks, self._random)
+
+    # --- Series -----------------------------------------------------------------------------------------------------
+
+    @mongodb_errors()
+    def ensure(self) -> None:
+        """Creates collections (zstd) and the index that names a series once; does nothing where they are there."""
+        for collection in (self._chunks, self._series):
+            try:
+                collection.database.create_collection(
+                    collection.name,
+                    check_exists=False,
+                    storageEngine={"wiredTiger": {"configString": "block_compressor=zstd"}},
+                )
+            except OperationFailure as error:
+                if error.code != NAMESPACE_EXISTS:  # a hosted server may not let us choose: larger, but right
+                    logger.warning("%s keeps the server's default compression: %s", collection.name, error)
+        self._series.create_index([(field, 1) for field in NAME], unique=True)
+
+    @mongodb_errors()
+    def series(
+        self,
+        symbol: str,
+        interval: Interval,
+        *,
+        bars_per_week: float,
+        adjustment: str = "splits",
+        session: str = "regular",
+    ) -> Series:
+        """The series of that name; a new one is made for `bars_per_week` (nominal), which decides its chunks' span."""
+        name = dict(zip(NAME, (symbol, interval.name, adjustment, session), strict=True))
+        span_ms = bar_documents.span_of(bars_per_week)
+        for _ in range(TRIES):
+            if found := self._series.find_one(name):
+                return bar_documents.series_of(found)
+            self.ensure()
+            empty = dict.fromkeys(("first_ms", "last_ms", "last", "updated_at"))
+            try:
+                self._series.insert_one({"_id": self._new_id(), **name, "revision": 1, "span_ms": span_ms, **empty})
+            except DuplicateKeyError:  # somebody made it meanwhile, or the id is taken
+                time.sleep(self._random() * PAUSE_S)
+        raise Unavailable(f"The bar series of {symbol} {interval} could not be created.")
+
+    @mongodb_errors()
+    def find(
+        self, symbol: str, interval: Interval, *, adjustment: str = "splits", session: str = "regular"
+    ) -> Series | None:
+        found = self._series.find_one(dict(zip(NAME, (symbol, interval.name, adjustment, session), strict=True)))
+        return bar_documents.series_of(found) if found else None
+
+    @mongodb_errors()
+    def all_series(self) -> list[Series]:
+        """By symbol; one document each, no bars."""
+        return [bar_documents.series_of(document) for document in self._series.find().sort([("symbol", 1), ("_id", 1)])]
+
+    def _new_id(self) -> str:
+        return base64.b32encode(int(self._random() * 2**40).to_bytes(5, "big")).decode().lower()
+
+    # --- Writing ----------------------------------------------------------------------------------------------------
+
+    @mongodb_errors()
+    def write(self, series: Series, bars: Bars) -> Written:
+        """Merges closed bars into the series: those given win, nothing else changes, equal ones cost no write.
+
+        Bars may come in any order (the last of equal times counts). Chunk by chunk, so an error leaves the chunks
+        before it written: repeat the call. In a race the counts of one and the same bar may be missing in both results.
+        """
+        bars = bar_documents.cleaned(bars)
+        parts = list(bar_documents.by_chunk(series, bars))
+        written = Written()
+        for start in range(0, len(parts), WRITE_BATCH):
+            written += self._writer.merge(series, dict(parts[start : start + WRITE_BATCH]))
+        if len(bars):
+            newest = next(iter(bars[-1:]))
+            advance = bar_writing.advance(int(bars.time_ms[0]), newest, changed=written.documents > 0)
+            self._series.update_one({"_id": series.id}, advance)
+        return written
+
+    @mongodb_errors()
+    def push(self, updates: Iterable[tuple[Series, Bar]]) -> None:
+        """Appends closed bars as they come, without reading: one round trip for the chunks of all series, one for what
+        each series says of its last bar. A bar pushed again, also with other values, replaces the earlier one.
+
+        Each bar has a chance of one in TAIL to fold its chunk, which keeps tails about that long without counting them,
+        and lets series that close together fold at different times.
+        """
+        rows: dict[str, list[list[Any]]] = {}
+        fixed: dict[str, Document] = {}
+        bars: dict[str, list[Bar]] = {}
+        for series, bar in updates:
+            row = bar_documents.row_of(bar)
+            start_ms = bar_documents.chunk_start(series, bar.time_ms)
+            chunk = bar_documents.chunk_id(series, start_ms)
+            fixed[chunk] = bar_documents.fixed_fields(series, start_ms)
+            rows.setdefault(chunk, []).append(row)
+            bars.setdefault(series.id, []).append(bar)
+        if not rows:
+            return
+        self._writer.append([bar_writing.append_to(chunk, rows[chunk], fixed[chunk]) for chunk in rows])
+        self._series.bulk_write(
+            [bar_writing.latest_of(series_id, pushed) for series_id, pushed in bars.items()], ordered=False
+        )
+        for chunk in rows:
+            if any(self._random() * TAIL < 1 for _ in rows[chunk]):
+                self._writer.fold({"_id": chunk})
+
+    @mongodb_errors()
+    def fold(self, series: Series) -> int:
+        """Moves the series's tails into the compressed data; how many. One lost to another writer stays as it is."""
+        return self._writer.fold({"_id": bar_documents.id_range(series, None, None), "tail.0": {"$exists": True}})
+
+    # --- Reading ----------------------------------------------------------------------------------------------------
+
+    @mongodb_errors()
+    def read(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> Bars:
+        """Bars with start_ms <= time < end_ms; None leaves that side open."""
+        wanted = bar_documents.id_range(series, start_ms, end_ms)
+        documents = list(self._chunks.find({"_id": wanted}, CONTENT).sort("_id", 1))
+        out = bar_codec.allocate(sum(map(bar_documents.room, documents)))
+        at = 0
+        for document in documents:
+            at += bar_documents.unpack_into(document, out, at)
+        return out[:at].between(start_ms, end_ms)
+
+    def iterate(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> Iterator[Bars]:
+        """The same in pieces of at most one chunk, ascending, for ranges larger than memory."""
+        wanted = bar_documents.id_range(series, start_ms, end_ms)
+        with mongodb_errors(), self._chunks.find({"_id": wanted}, CONTENT, batch_size=READ_BATCH) as documents:
+            for document in documents.sort("_id", 1):
+                part = bar_documents.unpack(document).between(start_ms, end_ms)
+                if len(part):
+                    yield part
+
+    @mongodb_errors()
+    def last(self, series: Series, n: int, before_ms: int | None = None) -> Bars:
+        """The newest n bars (before that time), ascending; the length of the history costs nothing."""
+        parts: list[Bars] = []
+        missing, at_once = n, 2 + n // bar_documents.CHUNK_BARS
+        wanted = bar_documents.id_range(series, None, before_ms)
+        while missing > 0:
+            found = list(self._chunks.find({"_id": wanted}, CONTENT).sort("_id", -1).limit(at_once))
+            for document in found:
+                if missing > 0:
+                    parts.append(bar_documents.unpack(document).between(None, before_ms))
+                    missing -= len(parts[-1])
+            if len(found) < at_once:
+                break
+            wanted = {"$gte": wanted["$gte"], "$lt": found[-1]["_id"]}
+        return Bars.concat(parts[::-1])[max(-missing, 0) :]
+
+    @mongodb_errors()
+    def latest(self, series: Sequence[Series]) -> dict[str, Bar]:
+        """The last bar of each series by its id, in one round trip; a series without bars is absent.
+
+        Kept beside the chunks: of two different values written at once for one and the same newest bar it may show the
+        other one, until the next bar.
+        """
+        wanted = {"_id": {"$in": [one.id for one in series]}, "last": {"$ne": None}}
+        return {document["_id"]: Bar(*document["last"]) for document in self._series.find(wanted, {"last": 1})}
+
+    @mongodb_errors()
+    def count(self, series: Series) -> int:
+        """Exact; only chunks with a tail are unpacked for it."""
+        tail = {"$size": "$tail"}
+        totals = self._chunks.aggregate(
+            [
+                {"$match": {"_id": bar_documents.id_range(series, None, None)}},
+                {"$project": {"n": {"$cond": [{"$eq": [tail, 0]}, "$n", 0]}, "tailed": {"$gt": [tail, 0]}}},
+                {
+                    "$group": {
+                        "_id": "$tailed",
+                        "n": {"$sum": "$n"},
+                        "ids": {"$push": {"$cond": ["$tailed", "$_id", 0]}},
+                    }
+                },
+            ]
+        )
+        groups = {group["_id"]: group for group in totals}
+        tailed = groups[True]["ids"] if True in groups else []
+        unpacked = (bar_documents.unpack(one) for one in self._chunks.find({"_id": {"$in": tailed}}, CONTENT))
+        return (groups[False]["n"] if False in groups else 0) + sum(map(len, unpacked))
