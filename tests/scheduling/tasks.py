@@ -24,8 +24,8 @@ def work(name: str, seconds: float = 0) -> None:
     note(f"{name} done")
 
 
-def slot(slot: str) -> None:
-    note("slot", slot=slot)
+def slot(slot: str, name: str = "slot") -> None:
+    note(name, slot=slot)
 
 
 def fail(text: str) -> None:

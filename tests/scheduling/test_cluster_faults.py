@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pymongo
 import pytest
+from django_q.models import Schedule
 
 from infrastructure.scheduling import JobScheduler, jobs
 from infrastructure.scheduling.broker import MAX_DELIVERIES
@@ -44,13 +46,14 @@ def test_a_task_over_its_time_fails_and_its_worker_is_replaced(start: Start, sch
     assert runs().count_documents({"name": "endless"}) == 1
 
 
-def test_a_job_that_kills_every_worker_is_given_up(start: Start, scheduler: JobScheduler) -> None:
+def test_a_job_that_kills_every_worker_or_that_nobody_can_read_is_given_up(start: Start, scheduler: JobScheduler) -> None:
     cluster = start()
-    jobs.queue("pulls").insert_one({})  # an unreadable one is given up as well
+    jobs.insert(jobs.queue("pulls"), "unreadable", "not signed by us")
     scheduler.enqueue(f"{TASKS}.die", key="die")
     jobs.queue("pulls").update_one({"_id": "die"}, {"$set": {"deliveries": MAX_DELIVERIES - 1}})
     cluster.says("job die is dead: no worker survived it in 5 tries")
     assert runs().count_documents({"name": "die"}) == 1
+    wait_for(lambda: scheduler.queue_sizes()["pulls"] == QueueSize(waiting=0, running=0, dead=2))
 
 
 @pytest.mark.parametrize(
@@ -185,3 +188,22 @@ def test_a_cluster_stops_in_time_without_stores(start: Start, own_stores: tuple[
     cluster.says("MongoDB did not answer")
     cluster.process.terminate()
     assert cluster.process.wait(12) == 0
+
+
+def test_no_slot_is_lost_or_queued_twice_while_clusters_are_killed(start: Start, scheduler: JobScheduler) -> None:
+    for name in ("a", "b", "c"):
+        scheduler.schedule(name, f"{TASKS}.slot", cron="* * * * * *", kwargs={"name": name}, slot_kwarg="slot")
+    clusters = [start(), start()]
+    chance = random.Random(7)
+    for n in range(8):
+        ran("a", times=n + 1)
+        victim = clusters.pop(chance.randrange(2))
+        chance.choice([victim.process, *victim.tree()]).kill()  # main, sentinel, pusher, monitor or a worker
+        victim.kill()
+        clusters.append(start())
+    names = {str(row.pk): row.name for row in Schedule.objects.all()}
+    for name in names.values():
+        scheduler.unschedule(name)
+    wait_for(lambda: scheduler.queue_sizes()["pulls"] == QueueSize(0, 0, 0))
+    queued = {(names[key], slot) for key, _, slot in (job["_id"].partition(":") for job in jobs.queue("pulls").find())}
+    assert {(str(run["name"]), str(run["slot"])) for run in runs().find()} == queued
