@@ -150,14 +150,13 @@ class Connection:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            if message.type is not WSMsgType.TEXT:
+            if message.type is not WSMsgType.TEXT or self._closing:
                 continue
             try:
                 for payload in wire.payloads(message.data):
                     await self._take(payload)
             except (wire.BadFrame, ValueError):
                 self._protocol_error("wrong data")
-                return
 
     async def _take(self, payload: str) -> None:
         if payload.startswith("~h~"):

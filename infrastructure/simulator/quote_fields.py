@@ -21,13 +21,14 @@ def standing(item: Instrument, paid: bool) -> dict[str, Any]:
         "symbol-primaryname": item.name,
         "short_name": item.ticker,
         "original_name": facts["full_name"],
-        "logoid": "",
+        "logoid": item.ticker.lower(),
+        "currency-logoid": f"country/{item.currency[:2]}",
         "format": "price",
         "country_code": item.country,
         "first_bar_time_1d": item.first_ms // 1000,
     }
     if item.base_currency:
-        fields |= {"base_currency_id": item.base_currency, "base-currency-logoid": ""}
+        fields |= {"base_currency_id": item.base_currency, "base-currency-logoid": f"crypto/{item.base_currency}"}
     if item.isin:
         fields["isin"] = item.isin
     return fields

@@ -140,7 +140,7 @@ def symbol_facts(item: Instrument, paid: bool) -> dict[str, Any]:
         "minmove2": 0,
         "timezone": item.timezone,
         "aliases": list(item.aliases),
-        "alternatives": [],
+        "alternatives": [f"{venue}_DLY:{item.ticker}"] if item.extended else [],
         "is_replayable": True,
         "has_adjustment": item.type == "stock",
         "has_extended_hours": item.extended,

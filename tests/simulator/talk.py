@@ -10,7 +10,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from infrastructure.simulator import SimulatorServer
+from infrastructure.simulator import ANONYMOUS_TOKEN, SimulatorServer
 
 ORIGIN = "https://www.tradingview.com"
 DEADLINE_S = 20
@@ -19,14 +19,15 @@ Message = dict[str, Any]
 
 
 def frames(text: str) -> list[str]:
-    """The payloads of a websocket message whose text lies within the basic plane."""
-    found = []
-    while text:
-        head = re.match(r"~m~(\d+)~m~", text)
+    """The payloads of a websocket message; lengths are UTF-16 units."""
+    found, rest = [], text.encode("utf-16-le")
+    while rest:
+        head = re.match(r"~m~(\d+)~m~", rest[:40].decode("utf-16-le", "ignore"))
         assert head, text[:80]
-        end = head.end() + int(head[1])
-        found.append(text[head.end() : end])
-        text = text[end:]
+        start = 2 * head.end()
+        end = start + 2 * int(head[1])
+        found.append(rest[start:end].decode("utf-16-le"))
+        rest = rest[end:]
     return found
 
 
@@ -71,7 +72,7 @@ class Talk:
 
 
 @contextmanager
-def talk(server: SimulatorServer, *, token: str = "unauthorized_user_token", echo: bool = True) -> Iterator[Talk]:
+def talk(server: SimulatorServer, *, token: str = ANONYMOUS_TOKEN, echo: bool = True) -> Iterator[Talk]:
     with connect(server.websocket_url, origin=ORIGIN, max_size=None, proxy=None) as socket:  # type: ignore[arg-type]
         client = Talk(socket, echo)
         client.send("set_auth_token", token)
