@@ -69,7 +69,7 @@ class ChartSession:
         await self.connection.pause()
         interval = windows.resolution(resolution, item, self.connection.paid) if item else "resolve error"
         if item is None or isinstance(interval, str):
-            self._loading(id, turn)
+            self._loading(id, turn, item)
             self._announce(resolve_id)
             about = item.name if item else None
             self.connection.send(
@@ -79,7 +79,7 @@ class ChartSession:
         series = Series(self, id, turn, item, interval)
         self.series[id] = series
         window = await series.load(request)
-        self._loading(id, turn)
+        self._loading(id, turn, item)
         self._announce(resolve_id)
         series.show(window, request, known=False)
 
@@ -99,7 +99,7 @@ class ChartSession:
         await self.connection.pause()
         old.turn = turn
         window = await old.load(request)
-        self._loading(id, turn)
+        self._loading(id, turn, item)
         self._announce(resolve_id)
         old.show(window, request, known=old.covers(window.bars))
 
@@ -107,7 +107,7 @@ class ChartSession:
         series = self.series[id]
         await self.connection.pause()
         older = await series.older(int(count))
-        self._loading(id, series.turn)
+        self._loading(id, series.turn, series.item)
         series.prepend(older)
 
     def request_more_tickmarks(self, id: str, count: int) -> None:
@@ -143,8 +143,9 @@ class ChartSession:
             series.close()
         self.series.clear()
 
-    def _loading(self, id: str, turn: str) -> None:
-        self.connection.send(wire.message("series_loading", [self.id, id, turn], self._now()))
+    def _loading(self, id: str, turn: str, item: Instrument | None) -> None:
+        about = item.name if item else None
+        self.connection.send(wire.message("series_loading", [self.id, id, turn], self._now()), about)
 
     def _now(self) -> int:
         return self.connection.clock.now_ms()
