@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 DRIVER_THREAD_S = 2.0
-_libc = ctypes.CDLL(None)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _closers: list[Callable[[], None]] = []
 _forking_pid = 0
 
@@ -63,7 +63,7 @@ def _before() -> None:
 
 
 def _in_child() -> None:
-    if sys.platform == "linux":  # elsewhere a killed parent leaves its children to finish and end by themselves
+    if _libc:  # elsewhere (macOS) the children of a killed parent live on
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != _forking_pid:  # the parent died before prctl
             os._exit(1)

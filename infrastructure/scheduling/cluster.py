@@ -30,7 +30,7 @@ STEP_S = 0.1
 #: MongoDB away: give up soon, look whether to stop, try again.
 DATABASE_LIMIT_S = 2.0
 #: What running tasks get to finish when the cluster is stopped; then they are killed and given back.
-GRACE_S = 6.0
+GRACE_S = 5.0
 #: The pusher waits at most for one task (`timeout`); longer than this beyond it, and no worker takes jobs any more.
 STALL_MARGIN_S = 15.0
 
