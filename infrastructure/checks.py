@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -47,6 +48,18 @@ def check_webhooks(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
     except Rejected as error:
         return [Error(str(error), "Write WEBHOOK_ALLOWED_NETWORKS like 10.0.0.0/8,fd00::/8.", id="infrastructure.E007")]
     return []
+
+
+@register
+def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for name in ("MARKETDATA_PROVIDER", "MARKETDATA_STREAM_PROVIDER", "MARKETDATA_UPSTREAM_GATE"):
+        try:
+            import_string(getattr(settings, name))
+        except ImportError as error:
+            hint = "Write the dotted path of a class or function."
+            found.append(Error(f"{name} cannot be imported: {error}.", hint, id="infrastructure.E008"))
+    return found
 
 
 def _urls() -> Iterator[CheckMessage]:

@@ -9,7 +9,7 @@ from django.core import checks as django_checks
 from django.test import override_settings
 
 import infrastructure.checks
-from infrastructure.checks import check_stores, check_tradingview, check_webhooks
+from infrastructure.checks import check_providers, check_stores, check_tradingview, check_webhooks
 
 REAL = {
     "websocket_url": "wss://data.tradingview.com/socket.io/websocket",
@@ -31,7 +31,8 @@ def configured(
 
 def found() -> list[tuple[str | None, str]]:
     """Ids, and the setting that each message starts with."""
-    messages = [*check_tradingview(None), *check_stores(None), *check_webhooks(None)]
+    checks = (check_tradingview, check_stores, check_webhooks, check_providers)
+    messages = [message for check in checks for message in check(None)]
     assert all(message.hint and SECRET not in f"{message.msg}{message.hint}" for message in messages)
     return [(message.id, message.msg.split()[0]) for message in messages]
 
@@ -148,6 +149,14 @@ def test_networks_of_webhooks_are_networks() -> None:
         assert found() == [("infrastructure.E007", "'10.0.0.1/8'")]
 
 
+@pytest.mark.parametrize("path", ["", "nowhere", "infrastructure.nowhere.Thing", "infrastructure.errors.Nothing"])
+def test_a_provider_that_cannot_be_imported(path: str) -> None:
+    paths = dict.fromkeys(("MARKETDATA_STREAM_PROVIDER", "MARKETDATA_UPSTREAM_GATE"), "infrastructure.errors.Rejected")
+    with override_settings(MARKETDATA_PROVIDER=path, **paths):
+        (message,) = check_providers(None)
+    assert (message.id, message.msg.split()[0]) == ("infrastructure.E008", "MARKETDATA_PROVIDER")
+
+
 def test_django_runs_every_check_of_this_module() -> None:
     registered = {
         check.__name__
@@ -159,4 +168,4 @@ def test_django_runs_every_check_of_this_module() -> None:
 
 def test_each_id_is_used_for_one_thing() -> None:
     ids = re.findall(r'id="(infrastructure\.[EW]\d{3})"', Path(infrastructure.checks.__file__).read_text())
-    assert len(ids) == len(set(ids)) == 8
+    assert len(ids) == len(set(ids)) == 9
