@@ -1,0 +1,163 @@
+from typing import Any
+
+from infrastructure.bars import Bar
+from infrastructure.errors import Malformed
+from infrastructure.intervals import INTERVALS
+from infrastructure.tradingview.base import BarUpdate
+from infrastructure.tradingview.live_series import LiveSeries
+from tests.tradingview.talk import MINUTE_MS, bars, completed, flat, hello, loading, new_session, resolved, sent
+
+MINUTE = INTERVALS["1m"]
+T = 1_700_000_040_000  # a full minute
+
+
+class Followed:
+    def __init__(self, **facts: Any) -> None:
+        self.session = new_session()
+        self.series = LiveSeries(self.session, "A:B", MINUTE)
+        self.series.open()
+        self.sent = sent(self.session)
+        self.chart = self.sent[0][1]
+        self.facts = {"timezone": "Etc/UTC", "session": "24x7", **facts}
+
+    def hear(self, *texts: str, at: int) -> list[BarUpdate]:
+        updates: list[BarUpdate] = []
+        for message in self.session.receive("".join(texts), at):
+            assert not isinstance(message, Malformed)
+            updates += self.series.receive(message, at) or []
+        return updates
+
+    def begin(self, *rows: tuple[float, ...], at: int, mode: str = "streaming") -> list[BarUpdate]:
+        return self.hear(
+            loading(self.chart),
+            resolved(self.chart, **self.facts),
+            bars(self.chart, *rows),
+            completed(self.chart, mode),
+            at=at,
+        )
+
+    def live(self, *rows: tuple[float, ...], at: int) -> list[BarUpdate]:
+        return self.hear(bars(self.chart, *rows, name="du"), at=at)
+
+
+def update(time_ms: int, price: float, closed: bool, at: int, volume: float = 1.0) -> BarUpdate:
+    bar = Bar(time_ms, price, price, price, price, volume)
+    return BarUpdate("A:B", MINUTE, bar, closed, time_ms + MINUTE_MS, at)
+
+
+def test_it_asks_for_the_last_ten_bars() -> None:
+    followed = Followed()
+    assert [message[0] for message in followed.sent] == ["chart_create_session", "resolve_symbol", "create_series"]
+    assert followed.sent[-1] == ("create_series", followed.chart, "sds_1", "s1", "sds_sym_1", "1", 10, "")
+
+
+def test_after_connecting_the_closed_bars_come_again_and_the_last_one_forms() -> None:
+    assert Followed().begin(flat(T - 2 * MINUTE_MS), flat(T - MINUTE_MS, 2.0), flat(T, 3.0), at=T + 5_000) == [
+        update(T - 2 * MINUTE_MS, 1.0, True, T + 5_000),
+        update(T - MINUTE_MS, 2.0, True, T + 5_000),
+        update(T, 3.0, False, T + 5_000),
+    ]
+
+
+def test_a_last_bar_whose_time_has_passed_is_closed_at_once() -> None:
+    assert Followed().begin(flat(T), at=T + MINUTE_MS + 2_000) == [update(T, 1.0, True, T + MINUTE_MS + 2_000)]
+
+
+def test_a_bar_moves_in_place() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    assert followed.live(flat(T, 2.0, 7.0), at=T + 100) == [update(T, 2.0, False, T + 100, volume=7.0)]
+
+
+def test_the_next_bar_closes_the_one_before() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    followed.live(flat(T, 2.0), at=T + 100)
+    assert followed.live(flat(T + MINUTE_MS, 3.0), at=T + MINUTE_MS + 50) == [
+        update(T, 2.0, True, T + MINUTE_MS + 50),
+        update(T + MINUTE_MS, 3.0, False, T + MINUTE_MS + 50),
+    ]
+
+
+def test_the_last_word_on_a_bar_and_its_successor_may_come_together() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    assert followed.live(flat(T, 2.0), flat(T + MINUTE_MS, 3.0), at=T + MINUTE_MS) == [
+        update(T, 2.0, True, T + MINUTE_MS),
+        update(T + MINUTE_MS, 3.0, False, T + MINUTE_MS),
+    ]
+
+
+def test_a_bar_without_a_successor_is_closed_by_the_clock_once() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    assert followed.series.tick(T + MINUTE_MS + 1_999) == []
+    assert followed.series.tick(T + MINUTE_MS + 2_000) == [update(T, 1.0, True, T + MINUTE_MS + 2_000)]
+    assert followed.series.tick(T + MINUTE_MS + 9_000) == []
+    assert followed.live(flat(T + 5 * MINUTE_MS, 3.0), at=T + 5 * MINUTE_MS) == [
+        update(T + 5 * MINUTE_MS, 3.0, False, T + 5 * MINUTE_MS)
+    ]
+
+
+def test_the_clock_is_the_servers() -> None:
+    followed = Followed()
+    followed.hear(hello(T), at=0)  # ours is decades late
+    followed.begin(flat(T), at=100)
+    assert followed.series.tick(MINUTE_MS + 1_999) == []
+    assert followed.series.tick(MINUTE_MS + 2_000) == [update(T, 1.0, True, MINUTE_MS + 2_000)]
+
+
+def test_a_delayed_feed_closes_its_bars_after_the_delay() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T + 910_000, mode="delayed_streaming_900")
+    assert followed.series.tick(T + 900_000 + MINUTE_MS + 1_999) == []
+    assert followed.series.tick(T + 900_000 + MINUTE_MS + 2_000) == [update(T, 1.0, True, T + 962_000)]
+
+
+def test_a_correction_of_a_closed_bar_is_given_as_closed() -> None:
+    followed = Followed()
+    followed.begin(flat(T - MINUTE_MS), flat(T), at=T + MINUTE_MS + 5_000)
+    assert followed.live(flat(T, 4.0), at=T + MINUTE_MS + 6_000) == [update(T, 4.0, True, T + MINUTE_MS + 6_000)]
+    assert followed.live(flat(T - MINUTE_MS, 5.0), at=T + MINUTE_MS + 7_000) == [
+        update(T - MINUTE_MS, 5.0, True, T + MINUTE_MS + 7_000)
+    ]
+
+
+def test_live_bars_before_the_completion_wait_for_it() -> None:
+    followed = Followed()
+    early = followed.hear(
+        resolved(followed.chart, **followed.facts),
+        bars(followed.chart, flat(T - MINUTE_MS), flat(T)),
+        bars(followed.chart, flat(T, 2.0), name="du"),
+        at=T + 100,
+    )
+    assert early == []
+    assert followed.series.tick(T + 100 * MINUTE_MS) == []
+    assert followed.hear(completed(followed.chart), at=T + 200) == [
+        update(T - MINUTE_MS, 1.0, True, T + 200),
+        update(T, 2.0, False, T + 200),
+    ]
+
+
+def test_a_second_completion_says_nothing_new() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    assert followed.hear(completed(followed.chart), at=T + 1) == []
+
+
+def test_the_last_bar_of_a_session_closes_with_it() -> None:
+    close_ms = T + 30_000  # the hours would say a minute after its open
+    followed = Followed()
+    followed.hear(resolved(followed.chart, **followed.facts), at=T)
+    (said,) = followed.hear(
+        bars(followed.chart, flat(T), close_ms=close_ms), completed(followed.chart), at=close_ms + 1_999
+    )
+    assert (said.closed, said.close_ms) == (False, close_ms)
+    (closed,) = followed.series.tick(close_ms + 2_000)
+    assert (closed.closed, closed.close_ms) == (True, close_ms)
+
+
+def test_bars_without_volume_are_followed_too() -> None:
+    (said,) = Followed().begin((T, 1.0, 2.0, 0.5, 1.5), at=T)
+    assert said.bar.time_ms == T
+    assert str(said.bar.volume) == "nan"

@@ -1,0 +1,297 @@
+import logging
+from typing import Any
+
+import pytest
+
+from infrastructure.bars import Bar
+from infrastructure.errors import Unavailable
+from infrastructure.intervals import INTERVALS
+from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate, StreamEvent, SymbolRefused, Wanted
+from infrastructure.tradingview.payloads import QUOTE_FIELDS
+from infrastructure.tradingview.stream import OPENING, Stream
+from tests.tradingview.talk import (
+    MINUTE_MS,
+    bars,
+    completed,
+    flat,
+    loading,
+    new_session,
+    resolved,
+    say,
+    sent,
+)
+
+MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
+T = 1_700_000_040_000
+SILENCE_MS = 60_000
+NEW_YORK_OPEN = 1699626600000  # Friday 2023-11-10, 09:30; Monday opens three days later
+NOTHING = {
+    "last": None, "last_ms": None, "change": None, "change_percent": None, "bid": None, "ask": None, "bid_size": None,
+    "ask_size": None, "volume": None, "open": None, "high": None, "low": None, "previous_close": None, "session": None,
+    "update_mode": None, "venue": None, "currency": None, "description": None,
+}  # fmt: skip
+
+
+class Talk:
+    """A stream on a new connection, and the server's side of it."""
+
+    def __init__(self, wanted: Wanted, at: int = T, refused: set[Any] | None = None) -> None:
+        self.session = new_session()
+        self.refused = set() if refused is None else refused
+        self.stream = Stream(self.session, self.refused, lambda: 0.5, answer_ms=20_000, silence_ms=SILENCE_MS)
+        self.stream.want(wanted, at)
+        self.sent = sent(self.session)
+        self.charts: dict[tuple[str, str], str] = {}
+        self._note(self.sent)
+
+    def _note(self, messages: list[tuple[Any, ...]]) -> None:
+        for message in messages:
+            if message[0] == "quote_create_session":
+                self.quotes = message[1]
+            if message[0] == "resolve_symbol":
+                symbol = message[3].split('"')[3]
+            if message[0] == "create_series":
+                self.charts[symbol, message[5]] = message[1]
+
+    def want(self, wanted: Wanted, at: int = T) -> list[tuple[Any, ...]]:
+        self.stream.want(wanted, at)
+        return self.said()
+
+    def said(self) -> list[tuple[Any, ...]]:
+        messages = sent(self.session)
+        self._note(messages)
+        return messages
+
+    def hear(self, *texts: str, at: int = T) -> list[StreamEvent]:
+        return self.stream.receive("".join(texts), at)
+
+    def quote(self, symbol: str, at: int = T, **values: Any) -> list[StreamEvent]:
+        return self.hear(say("qsd", self.quotes, {"n": symbol, "s": "ok", "v": values}), at=at)
+
+    def history(self, symbol: str, *rows: tuple[float, ...], at: int = T, **facts: Any) -> list[StreamEvent]:
+        chart = self.charts[symbol, "1"]
+        return self.hear(loading(chart), resolved(chart, **facts), bars(chart, *rows), completed(chart), at=at)
+
+
+def quotes(*symbols: str) -> Wanted:
+    return Wanted(frozenset(symbols))
+
+
+def minutes(*symbols: str) -> Wanted:
+    return Wanted(frozenset(), frozenset((symbol, MINUTE) for symbol in symbols))
+
+
+def test_quotes_are_asked_for_with_a_list_of_fields() -> None:
+    talk = Talk(quotes("B:B", "A:A"))
+    assert talk.sent == [
+        ("quote_create_session", talk.quotes),
+        ("quote_set_fields", talk.quotes, *QUOTE_FIELDS),
+        ("quote_add_symbols", talk.quotes, "A:A", "B:B"),
+    ]
+
+
+def test_a_changed_wish_adds_and_removes() -> None:
+    talk = Talk(quotes("A:A", "B:B"))
+    assert talk.want(quotes("B:B", "C:C")) == [
+        ("quote_add_symbols", talk.quotes, "C:C"),
+        ("quote_remove_symbols", talk.quotes, "A:A"),
+    ]
+    assert talk.quote("A:A", lp=1.0) == []  # was on its way
+    assert talk.want(quotes("B:B", "C:C")) == []
+
+
+def test_the_first_quote_is_full_and_later_ones_hold_what_changed() -> None:
+    talk = Talk(quotes("A:A"))
+    first = talk.quote("A:A", at=T, lp=1.5, bid=1.4)
+    assert first == [QuoteUpdate("A:A", NOTHING | {"last": 1.5, "bid": 1.4}, T)]
+    assert talk.quote("A:A", at=T + 1, bid=None) == [QuoteUpdate("A:A", {"bid": None}, T + 1)]
+    quote = Quote("A:A", ask=9.0)  # from before a reconnect
+    for event in (*first, *talk.quote("A:A", lp=1.6)):
+        assert isinstance(event, QuoteUpdate)
+        quote = quote.merged(event.changes)
+    assert quote == Quote("A:A", last=1.6, bid=1.4)
+
+
+def test_a_refused_symbol_is_taken_off_and_told_once() -> None:
+    talk = Talk(quotes("A:A", "X:X"))
+    error = say("qsd", talk.quotes, {"n": "X:X", "s": "error", "errmsg": "no_such_symbol", "v": {}})
+    assert talk.hear(error, say("quote_completed", talk.quotes, "X:X")) == [SymbolRefused("X:X", "no_such_symbol")]
+    assert talk.said() == [("quote_remove_symbols", talk.quotes, "X:X")]
+    assert talk.want(quotes("A:A", "X:X")) == []
+    assert Talk(quotes("A:A", "X:X"), refused=talk.refused).sent[-1][2:] == ("A:A",)
+
+
+def test_a_refused_symbol_that_was_given_up_may_be_wanted_again() -> None:
+    talk = Talk(quotes("A:A", "X:X"))
+    talk.hear(say("qsd", talk.quotes, {"n": "X:X", "s": "permission_denied", "v": {}}))
+    talk.want(quotes("A:A"))
+    assert talk.want(quotes("A:A", "X:X")) == [("quote_add_symbols", talk.quotes, "X:X")]
+
+
+def test_each_pair_of_symbol_and_interval_has_a_chart_session_of_its_own() -> None:
+    talk = Talk(Wanted(frozenset(), frozenset({("A:A", MINUTE), ("A:A", HOUR)})))
+    assert set(talk.charts) == {("A:A", "1"), ("A:A", "60")}
+    assert len(set(talk.charts.values())) == 2
+
+
+def test_bars_flow_and_close() -> None:
+    talk = Talk(minutes("A:A"))
+    facts = {"timezone": "Etc/UTC", "session": "24x7"}
+    bar = Bar(T, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert talk.history("A:A", flat(T), at=T + 1, **facts) == [
+        BarUpdate("A:A", MINUTE, bar, False, T + MINUTE_MS, T + 1)
+    ]
+    assert talk.stream.tick(T + MINUTE_MS + 2_000) == [
+        BarUpdate("A:A", MINUTE, bar, True, T + MINUTE_MS, T + MINUTE_MS + 2_000)
+    ]
+
+
+def test_bars_no_longer_wanted_end_their_chart_session() -> None:
+    talk = Talk(minutes("A:A"))
+    chart = talk.charts["A:A", "1"]
+    assert talk.want(Wanted()) == [("chart_delete_session", chart)]
+    assert talk.hear(resolved(chart), bars(chart, flat(T)), completed(chart)) == []
+
+
+def test_refused_bars_leave_the_quotes_alone() -> None:
+    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})))
+    chart = talk.charts["A:A", "1"]
+    assert talk.hear(say("series_error", chart, "sds_1", "s1", "seconds_not_entitled")) == [
+        SymbolRefused("A:A", "TradingView has no 1m bars of A:A: seconds_not_entitled.", MINUTE)
+    ]
+    assert talk.said() == [("chart_delete_session", chart)]
+    assert talk.stream.tick(T + 10**9) == []
+    assert talk.said() == []
+    assert len(talk.quote("A:A", lp=1.0)) == 1
+
+
+def test_few_chart_sessions_are_opened_at_a_time() -> None:
+    symbols = [f"A:{n:02}" for n in range(OPENING + 3)]
+    talk = Talk(minutes(*symbols))
+    assert [symbol for symbol, _ in talk.charts] == symbols[:OPENING]
+    talk.history("A:00", flat(T))
+    talk.hear(say("symbol_error", talk.charts["A:01", "1"], "sds_sym_1", "invalid symbol"))
+    talk.said()
+    assert [symbol for symbol, _ in talk.charts] == symbols[: OPENING + 2]
+
+
+def test_a_chart_session_that_died_is_opened_again_later() -> None:
+    talk = Talk(minutes("A:A", "B:B"))
+    dead = talk.charts["A:A", "1"]
+    assert talk.hear(say("critical_error", dead, "internal error"), at=T) == []
+    assert talk.said() == [("chart_delete_session", dead)]
+    assert len(talk.history("B:B", flat(T))) == 1  # the others go on
+    talk.stream.tick(T + 4_999)
+    assert talk.said() == []
+    talk.stream.tick(T + 5_000)
+    assert [message[0] for message in talk.said()] == ["chart_create_session", "resolve_symbol", "create_series"]
+    assert talk.charts["A:A", "1"] != dead
+
+
+def test_a_chart_session_without_an_answer_is_opened_again_ever_more_seldom() -> None:
+    talk = Talk(minutes("A:A"), at=T)
+    opened, now = [], T
+    while len(opened) < 9:
+        now += 1_000
+        talk.stream.tick(now)
+        if any(message[0] == "create_series" for message in talk.said()):
+            opened.append((now - T) // 1_000)
+    pauses = [
+        b - a - 21 for a, b in zip([0, *opened], opened, strict=False)
+    ]  # 20 s for the answer, found a second later
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_quotes_given_up_by_the_server_end_the_connection() -> None:
+    talk = Talk(quotes("A:A"))
+    with pytest.raises(Unavailable, match="gave up the quotes: invalid_parameters"):
+        talk.hear(say("critical_error", talk.quotes, "invalid_parameters", "method: quote_add_symbols"))
+
+
+def test_a_message_that_cannot_be_read_is_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk(quotes("A:A"))
+    with caplog.at_level(logging.WARNING, "infrastructure.tradingview.stream"):
+        events = talk.hear('~m~8~m~{"m":"x"', say("qsd", talk.quotes, {"n": "A:A", "s": "ok", "v": {"lp": 2}}))
+    assert events == [QuoteUpdate("A:A", NOTHING | {"last": 2.0}, T)]
+    assert '{"m":"x"' in caplog.text
+
+
+def test_messages_of_sessions_that_are_not_ours_are_ignored() -> None:
+    talk = Talk(quotes("A:A"))
+    assert talk.hear(say("qsd", "qs_other", {"n": "A:A", "s": "ok", "v": {"lp": 2}})) == []
+    assert talk.hear(say("critical_error", "cs_other", "x"), say("quote_completed", talk.quotes, "A:A")) == []
+
+
+def silent(talk: Talk, at: int, since: int = T) -> bool:
+    return talk.stream.is_silent(at, since)
+
+
+def test_an_open_market_without_data_is_silent() -> None:
+    talk = Talk(quotes("A:A", "B:B"))
+    talk.quote("A:A", at=T + 5_000, current_session="market")
+    assert not silent(talk, T + 64_999)
+    assert silent(talk, T + 65_000)
+    talk.quote("A:A", at=T + 66_000, lp=1.0)
+    assert not silent(talk, T + 70_000)
+
+
+@pytest.mark.parametrize("session", ["out_of_session", "pre_market", "post_market", None])
+def test_a_market_that_is_not_open_may_be_silent(session: str | None) -> None:
+    talk = Talk(quotes("A:A"))
+    talk.quote("A:A", lp=1.0, current_session=session)
+    assert not silent(talk, T + 10**9)
+
+
+def test_heartbeats_alone_are_silence_whatever_the_market_does() -> None:
+    talk = Talk(quotes("A:A"))
+    talk.hear("~m~4~m~~h~1", at=T + 10_000)
+    assert not silent(talk, T + 59_999)
+    assert silent(talk, T + 60_000)
+
+
+def test_nothing_wanted_is_not_silent() -> None:
+    assert not silent(Talk(Wanted()), T + 10**9)
+
+
+def test_an_answer_that_all_is_refused_is_data() -> None:
+    talk = Talk(quotes("X:X"))
+    talk.hear(say("qsd", talk.quotes, {"n": "X:X", "s": "error", "errmsg": "no_such_symbol", "v": {}}))
+    assert not silent(talk, T + 10**9)
+
+
+def test_the_trading_hours_tell_where_no_quote_does() -> None:
+    talk = Talk(minutes("A:A"), at=NEW_YORK_OPEN - 3_600_000)
+    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=NEW_YORK_OPEN - 3_600_000)
+    assert not silent(talk, NEW_YORK_OPEN - 1)
+    assert not silent(talk, NEW_YORK_OPEN + SILENCE_MS - 1)  # at the bell there has been no silence yet
+    assert silent(talk, NEW_YORK_OPEN + SILENCE_MS)
+    close = NEW_YORK_OPEN + 6 * 3_600_000 + 1_800_000
+    assert silent(talk, close - 1)
+    assert not silent(talk, close)
+
+
+def test_a_feed_that_died_overnight_is_found_when_the_market_should_have_opened() -> None:
+    evening = NEW_YORK_OPEN - 12 * 3_600_000
+    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})), at=evening)
+    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=evening)
+    talk.quote("A:A", at=evening, current_session="out_of_session")
+    assert not silent(talk, NEW_YORK_OPEN + SILENCE_MS - 1)
+    assert silent(talk, NEW_YORK_OPEN + SILENCE_MS)
+
+
+def test_the_source_knows_of_closures_that_the_hours_do_not() -> None:
+    noon = NEW_YORK_OPEN + 2 * 3_600_000
+    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})), at=noon)
+    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=noon)
+    talk.quote("A:A", at=noon, current_session="out_of_session")
+    assert not silent(talk, noon + 3_600_000)
+
+
+def test_a_delayed_market_opens_later() -> None:
+    talk = Talk(minutes("A:A"), at=NEW_YORK_OPEN - 3_600_000)
+    chart = talk.charts["A:A", "1"]
+    talk.hear(
+        resolved(chart), bars(chart, flat(0)), completed(chart, "delayed_streaming_900"), at=NEW_YORK_OPEN - 10**6
+    )
+    assert not silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS - 1)
+    assert silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS)
