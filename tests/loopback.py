@@ -85,6 +85,7 @@ class Loopback:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two writes; the second would wait 40 ms for an answer
 
             def log_message(self, *_: object) -> None:
                 pass
