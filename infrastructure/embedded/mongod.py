@@ -58,7 +58,7 @@ class Mongod:
             answers=self.is_primary,
             explain=self.explain,
             show=show,
-            quiet_start=True,
+            quiet=True,
             dies_by=signal.SIGTERM,
             grace_s=5,
         )

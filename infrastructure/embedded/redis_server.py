@@ -44,7 +44,7 @@ class RedisServer:
             answers=self.answers,
             explain=self.explain,
             show=lambda line: PREFIX.sub("", line),
-            quiet_start=True,
+            quiet=True,
             dies_by=signal.SIGTERM,
             grace_s=5,
         )

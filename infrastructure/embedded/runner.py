@@ -47,8 +47,8 @@ class Service:
     explain: Callable[[int, Sequence[str]], str | None] = explain_nothing
     #: A line of output → what people see of it, or None.
     show: Callable[[str], str | None] = keep_line
-    #: Output before it answers is kept for `explain` alone.
-    quiet_start: bool = False
+    #: What it says before it answers and while it stops is kept for `explain` alone.
+    quiet: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     #: What the child gets when this process dies.
     dies_by: signal.Signals = signal.SIGKILL
@@ -142,7 +142,7 @@ class _Child:
     async def run(self) -> int:
         """One life of the process, whose exit code it returns. Cancelling ends the process first."""
         self._tail.clear()
-        self._silent = self.service.quiet_start
+        self._silent = self.service.quiet
         readable, writable = os.pipe()  # not the loop's own pipe: that one would wait for grandchildren that hold it
         try:
             self.process = process = await self._spawn(writable)
@@ -178,6 +178,7 @@ class _Child:
         )
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
+        self._silent = self.service.quiet
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:

@@ -103,7 +103,7 @@ async def test_a_child_that_cannot_start_is_explained_by_its_exit_code_and_its_l
         "import sys; print('no room'); sys.exit(7)",
         answers=lambda: False,
         explain=lambda code, tail: f"{code}: {tail[-1]}",
-        quiet_start=True,
+        quiet=True,
     )
     with pytest.raises(Rejected) as caught:
         await control.start(service)

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import signal
-import socket
+import socketserver
 import subprocess
 import threading
 import urllib.request
@@ -50,7 +50,7 @@ class Run:
     def processes(self) -> dict[str, int]:
         """Name → pid, as the summary shows them."""
         rows = [match[2].split() for line in self.lines if (match := LINE.match(line)) and match[1] == "up"]
-        return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[0] in PROCESSES}
+        return {row[0]: int(row[-1]) for row in rows if row[0] in PROCESSES}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -134,6 +134,16 @@ def answers(variables: dict[str, str]) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def another_server(port: int) -> Iterator[None]:
+    """Somebody else's, that understands nothing and hangs up."""
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
 def test_a_store_port_that_was_taken_meanwhile_is_replaced_and_the_data_is_there(tmp_path: Path) -> None:
     variables = environment(tmp_path)
     with running(variables) as run:
@@ -141,7 +151,7 @@ def test_a_store_port_that_was_taken_meanwhile_is_replaced_and_the_data_is_there
             client.test.kept.insert_one({"_id": 1})
         assert run.stop() == 0
     taken = json.loads((tmp_path / "ports.json").read_text())["mongodb"]
-    with socket.create_server(("127.0.0.1", taken)), running(variables) as run:
+    with another_server(taken), running(variables) as run:
         assert run.said(rf"port {taken} is in use: mongodb moves to \d+")
         assert status(variables, "/") == 200
         with store(tmp_path) as client:

@@ -110,15 +110,19 @@ class Platform:
         yield _django("web", "serve", answers=_web_answers)
 
     def _summary(self, settled: dict[str, int], processes: dict[str, int]) -> Iterator[str]:
-        own = {"mongodb": "MONGODB_URI", "redis": "REDIS_URL"}
-        yield f"{'what':<10} {'where':<24} process"
-        for name in ("mongodb", "redis"):
-            if name not in settled:
-                yield f"{name:<10} {'yours, in ' + own[name]:<24} -"
-        for name, process in processes.items():
-            where = _url() if name == "web" else f"127.0.0.1:{settled[name]}" if name in settled else "-"
-            yield f"{name:<10} {where:<24} {process}"
-        yield f"data and ports are kept in {self._folder}"
+        where = {
+            "mongodb": "yours, in MONGODB_URI",
+            "redis": "yours, in REDIS_URL",
+            **{name: f"{ports.LOOPBACK}:{port}" for name, port in settled.items()},
+            "feed": f"streams from {settings.MARKETDATA_SOURCE}",
+            "worker": "queue pulls",
+            "backfills": "queue backfills",
+            "web": _url(),
+        }
+        yield f"{'what':<10} {'where':<28} process"
+        for name, place in where.items():
+            yield f"{name:<10} {place:<28} {processes.get(name, '-')}"
+        yield f"admin at {_url()}admin/; data and ports are kept in {self._folder}"
 
     def say(self, name: str, text: str, *, bare: bool = False) -> None:
         """One line, with time and process; `bare` for the line that programs wait for."""
