@@ -136,4 +136,4 @@ def test_the_store_holds_what_a_dictionary_would(database: Database) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_store_holds_what_a_dictionary_would_in_many_runs(database: Database) -> None:
-    run(database, examples=400, steps=40)
+    run(database, examples=150, steps=40)
