@@ -25,6 +25,11 @@ def pack(fence: int, lines: Iterable[Line]) -> bytes:
     return b"\n".join((b"e|%d|" % fence, *(b"%b|%b|%b" % line for line in lines)))
 
 
+def pack_state(feed: bytes) -> bytes:
+    """The state of a feed that does not lead, and so has no fencing number."""
+    return b"s||" + feed
+
+
 def unpack(block: bytes) -> Iterator[Line]:
     """Lines that do not have three parts are left out: another version's feed may speak more."""
     for line in block.split(b"\n"):

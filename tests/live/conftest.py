@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 from infrastructure.persistence import Database
 from infrastructure.persistence.live import LiveCache
 from marketdata.live import process
+from marketdata.models import Symbol
 from tests.live.speaker import Speaker
 from tests.persistence.conftest import RedisServer
 
@@ -34,7 +35,7 @@ def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[Database
         database = Database()
         for name in COLLECTIONS:
             database.collection(name).delete_many({})
-        database.collection("symbol").insert_many([{"_id": key} for key in SYMBOLS])
+        Symbol.objects.bulk_create(Symbol(key=key) for key in SYMBOLS)
         yield database
 
 

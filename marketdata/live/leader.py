@@ -1,0 +1,206 @@
+"""What the one leading feed process does: provider → closed bars to the store, everything else to the publisher.
+
+`hear` runs on the provider's thread and only hands over; `step` runs in the command's loop and does what may wait for a
+store: what to stream, saving quotes, noting refusals.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from infrastructure.errors import InfrastructureError
+from infrastructure.persistence import BarStore, Database, QuoteStore, at_most
+from infrastructure.persistence.live import LiveCache
+from infrastructure.tradingview.base import (
+    BarUpdate,
+    IStreamProvider,
+    QuoteUpdate,
+    StreamEvent,
+    StreamState,
+    SymbolRefused,
+    Wanted,
+)
+from marketdata.live.bar_writer import BarWriter
+from marketdata.live.protocol import Feed, bar_topic
+from marketdata.live.publisher import Publisher
+from marketdata.live.series import SeriesOf
+from marketdata.live.wanted import Streamable, all_closed, streamable, wanted
+from marketdata.models import Symbol
+
+LOOK_EVERY_S = 2.0
+SAVE_EVERY_S = 5.0
+STORE_LIMIT_S = 2.0  # a call of `step`; the lease is renewed between such calls
+DRAIN_S = 2.0
+REFUSALS = 1000  # the newest ones wait to be noted on their symbols
+
+logger = logging.getLogger(__name__)
+
+
+class Leader:
+    """One term of leadership. `may_speak`: False while another process may lead. Errors of `step` are Unavailable."""
+
+    def __init__(
+        self,
+        database: Database,
+        cache: LiveCache,
+        provider: IStreamProvider,
+        fence: int,
+        may_speak: Callable[[], bool],
+        source: str,
+        simulated: bool,
+    ) -> None:
+        self._cache = cache
+        self._provider = provider
+        self._fence = fence
+        self._source = source
+        self._simulated = simulated
+        self._quotes = QuoteStore(database)
+        store = BarStore(database)
+        with at_most(STORE_LIMIT_S):
+            stored = self._quotes.load()
+        self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
+        self._writer = BarWriter(store, SeriesOf(store), self._publisher.bar)
+        self._stream = StreamState("connecting", "", now_ms())
+        self._told = ("", "", 0)
+        self._ended = False
+        self._wanted = Wanted()
+        self._symbols: dict[str, Streamable] = {}
+        self._interest: set[str] = set()
+        self._refusals: deque[SymbolRefused] = deque(maxlen=REFUSALS)
+        self._looked_at = self._saved_at = float("-inf")
+        self._lock = threading.Lock()
+
+    @property
+    def replaced(self) -> bool:
+        return self._publisher.replaced.is_set()
+
+    def start(self) -> None:
+        self._publisher.start()
+        self._writer.start()
+        self._provider.start(self.hear)
+
+    def lead_on(self, fence: int) -> None:
+        """A new term without a break: everything is said again under the new number."""
+        self._fence = fence
+        self._publisher.lead_on(fence)
+
+    def close(self) -> None:
+        """Within a few seconds: no more updates, closed bars stored, quotes saved, and a last word to the browsers."""
+        self._provider.close()
+        left = self._writer.close(DRAIN_S)
+        if left:
+            logger.error("%d closed bars could not be stored: the scheduled pulls will fetch them", left)
+        self._ended = True
+        self._publisher.close(DRAIN_S)
+        try:
+            self._save()
+        except InfrastructureError as error:
+            logger.warning("the last quotes were not saved: %s", error)
+
+    # --- on the provider's thread ---
+
+    def hear(self, event: StreamEvent) -> None:
+        match event:
+            case QuoteUpdate():
+                self._publisher.quote(event)
+            case BarUpdate(closed=True):
+                self._writer.put(event)
+            case BarUpdate():
+                self._publisher.bar(event)
+            case SymbolRefused():
+                self._refusals.append(event)
+            case StreamState():
+                self._stream = event
+                self._publisher.tell()
+
+    # --- in the command's loop ---
+
+    def step(self, now: float) -> None:
+        """What is due; `now` in seconds of the monotonic clock. Each part is tried even if another fails."""
+        failures: list[InfrastructureError] = []
+        for due, part in (
+            (now - self._looked_at >= LOOK_EVERY_S, self._look),
+            (now - self._saved_at >= SAVE_EVERY_S, self._save),
+            (bool(self._refusals), self._note_refusals),
+        ):
+            if due:
+                try:
+                    part()
+                except InfrastructureError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _look(self) -> None:
+        """Streams what is wanted now. What a store that is away knew last stays."""
+        self._looked_at = time.monotonic()
+        try:
+            self._interest = self._cache.interest()
+        except InfrastructureError as error:  # the publisher says that Redis is away
+            logger.debug("interest of browsers is not known: %s", error)
+        with at_most(STORE_LIMIT_S):
+            self._symbols = streamable()
+        new = wanted(self._symbols, self._interest, bars=not self._writer.full)
+        if new != self._wanted:
+            gone = self._wanted.bars - new.bars
+            self._wanted = new
+            self._provider.want(new)
+            self._publisher.forget_bars([bar_topic(symbol, interval.name) for symbol, interval in gone])
+            logger.info("streaming %d symbols and %d series of bars", len(new.quotes), len(new.bars))
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        quotes = self._publisher.take_unsaved()
+        try:
+            with at_most(STORE_LIMIT_S):
+                self._quotes.save(quotes)
+        except InfrastructureError:
+            self._publisher.not_saved(quotes)
+            raise
+
+    def _note_refusals(self) -> None:
+        while self._refusals:
+            refusal = self._refusals[0]
+            logger.warning("%s: the source will not stream it: %s", refusal.symbol, refusal.reason)
+            with at_most(STORE_LIMIT_S):
+                Symbol.objects.filter(pk=refusal.symbol).update(error=f"Not streamed: {refusal.reason}"[:300])
+            self._refusals.popleft()
+
+    # --- on the publisher's thread ---
+
+    def report(self) -> Feed:
+        """The feed's state in its own words."""
+        now = now_ms()
+        state, reason = self._state(now)
+        with self._lock:
+            if (state, reason) != self._told[:2]:
+                self._told = (state, reason, now)
+                logger.info("feed is %s%s", state, f": {reason}" if reason else "")
+            since_ms = self._told[2]
+        return Feed(
+            state,
+            reason,
+            since_ms,
+            now,
+            self._source,
+            self._simulated,
+            self._fence,
+            len(self._wanted.quotes),
+            self._writer.waiting,
+        )
+
+    def _state(self, now: int) -> tuple[str, str]:
+        stream = self._stream
+        if self._ended:
+            return "absent", "The feed was stopped."
+        if self._writer.full:
+            return stream.state, "Bars are paused: too many closed ones wait for the database."
+        if stream.state == "live" and all_closed((one.hours for one in self._symbols.values()), now):
+            return "market_closed", "No streamed market is open."
+        return stream.state, stream.reason
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,125 @@
+"""Updates of the source become whole, numbered states."""
+
+import json
+from typing import Any
+
+from infrastructure.tradingview.base import Quote, QuoteUpdate
+from marketdata.live.blocks import Line
+from marketdata.live.board import CLOSED_LINES, Batch, Board
+from tests.live.source import bar_update
+
+Shape = list[tuple[str, str, dict[str, Any]]]
+
+
+def shape(batch: Batch, *names: str) -> Shape:
+    """(kind, topic, the named fields) of each line."""
+    return [
+        (kind.decode(), topic.decode(), {name: json.loads(text or b"{}").get(name) for name in names})
+        for kind, topic, text in batch.lines
+    ]
+
+
+def quote(symbol: str, received_ms: int, **changes: Any) -> QuoteUpdate:
+    return QuoteUpdate(symbol, changes, received_ms)
+
+
+def test_updates_of_a_symbol_are_merged_into_one_whole_state() -> None:
+    board = Board({})
+    board.quote(quote("A:B", 1, last=1.0, bid=0.5))
+    board.quote(quote("A:B", 2, last=2.0))
+    assert shape(board.take(), "seq", "last", "bid", "ask", "ms") == [
+        ("q", "A:B", {"seq": 1, "last": 2.0, "bid": 0.5, "ask": None, "ms": 2})
+    ]
+    assert board.take() == Batch()
+    board.quote(quote("A:B", 3, bid=None))
+    assert shape(board.take(), "seq", "last", "bid", "ms") == [
+        ("q", "A:B", {"seq": 2, "last": 2.0, "bid": None, "ms": 3})
+    ]
+
+
+def test_what_was_stored_before_is_the_state_to_merge_into() -> None:
+    board = Board({"A:B": (Quote("A:B", last=1.0, currency="USD"), 5)})
+    assert board.take() == Batch()
+    board.quote(quote("A:B", 6, last=2.0))
+    batch = board.take()
+    assert shape(batch, "last", "currency") == [("q", "A:B", {"last": 2.0, "currency": "USD"})]
+    assert batch.quotes == {"A:B": batch.lines[0].json}
+
+
+def test_closed_bars_come_first_and_again_until_they_were_said() -> None:
+    board = Board({})
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=True))
+    board.bar(bar_update("A:B", "1m", 2, 2.0, closed=False))
+    board.quote(quote("A:B", 1, last=3.0))
+    first = board.take()
+    assert shape(first, "t", "closed") == [
+        ("c", "A:B@1m", {"t": 60_000, "closed": True}),
+        ("f", "A:B@1m", {"t": 120_000, "closed": False}),
+        ("q", "A:B", {"t": None, "closed": None}),
+    ]
+    assert first.bars == {"A:B@1m": first.lines[1].json}
+    assert board.take().lines == first.lines[:1]
+    board.said()
+    assert (board.take(), board.news) == (Batch(), False)
+
+
+def test_a_bar_stored_late_is_said_but_does_not_replace_the_newer_one() -> None:
+    board = Board({})
+    board.bar(bar_update("A:B", "1m", 2, 2.0, closed=False))
+    newer = board.take().bars["A:B@1m"]
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=True))
+    board.bar(bar_update("A:B", "1m", 1, 0.5, closed=False))
+    batch = board.take()
+    assert shape(batch, "t") == [("c", "A:B@1m", {"t": 60_000})]
+    assert batch.bars == {"A:B@1m": newer}
+
+
+def test_everything_is_said_again_to_a_redis_that_has_forgotten() -> None:
+    board = Board({"A:OLD": (Quote("A:OLD", last=9.0), 1)})
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))
+    board.quote(quote("A:B", 1, last=1.0))
+    board.take()
+    board.quote(quote("A:C", 2, last=2.0))
+    batch = board.take_all()
+    assert shape(batch, "last", "c") == [
+        ("f", "A:B@1m", {"last": None, "c": 1.0}),
+        ("q", "A:OLD", {"last": 9.0, "c": None}),
+        ("q", "A:B", {"last": 1.0, "c": None}),
+        ("q", "A:C", {"last": 2.0, "c": None}),
+    ]
+    assert (set(batch.quotes), set(batch.bars)) == ({"A:OLD", "A:B", "A:C"}, {"A:B@1m"})
+
+
+def test_bars_that_are_no_longer_streamed_are_forgotten_with_a_line() -> None:
+    board = Board({})
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))
+    board.take()
+    board.forget(["A:B@1m"])
+    batch = board.take()
+    assert (batch.lines, batch.gone) == ([Line(b"g", b"A:B@1m", b"")], {"A:B@1m"})
+    assert board.take_all() == Batch()
+
+
+def test_a_quote_waits_for_the_database_until_it_is_saved() -> None:
+    board = Board({"A:OLD": (Quote("A:OLD"), 1)})
+    board.quote(quote("A:B", 7, last=1.0))
+    assert board.take_unsaved() == []  # not merged yet
+    board.take()
+    unsaved = board.take_unsaved()
+    assert unsaved == [(Quote("A:B", last=1.0), 7)]
+    assert board.take_unsaved() == []
+    board.not_saved(unsaved)
+    assert board.take_unsaved() == unsaved
+
+
+def test_closed_bars_that_redis_does_not_take_are_bounded_and_none_is_said_twice() -> None:
+    board = Board({})
+    for minute in range(CLOSED_LINES):
+        board.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
+    assert len(board.take().lines) == CLOSED_LINES
+    for minute in range(CLOSED_LINES, CLOSED_LINES + 3):  # while the batch is on its way
+        board.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
+    board.said()
+    assert shape(board.take(), "t") == [
+        ("c", "A:B@1m", {"t": minute * 60_000}) for minute in range(CLOSED_LINES, CLOSED_LINES + 3)
+    ]
