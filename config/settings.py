@@ -193,6 +193,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = MONGODB_EMBEDDED  # a file that is edited while the embedded default runs is served as it is now
 
 Q_CLUSTER = {
     "name": "pulls",
