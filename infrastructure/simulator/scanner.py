@@ -39,6 +39,7 @@ _STANDING: dict[str, Callable[[Instrument], Any]] = {
     "type": lambda item: item.type,
     "subtype": lambda item: item.typespecs[0] if item.typespecs else "",
     "typespecs": lambda item: list(item.typespecs),
+    "market": lambda item: next(name for name in (*_TYPES, *_COUNTRIES, "america") if _belongs(item, name)),
     "exchange": lambda item: item.exchange or item.prefix,
     "currency": lambda item: item.currency,
     "country": lambda item: item.country,
@@ -61,6 +62,13 @@ _QUOTED: dict[str, Callable[[Instrument, Quote], Any]] = {
     "market_cap_basic": lambda item, quote: item.shares * (quote.last or 0) or None,
     "price_earnings_ttm": lambda item, quote: 20.5 if item.shares else None,
 }
+#: The real one has thousands more; these are what clients ask for by default. None of the instruments has them.
+_BLANK = frozenset({
+    "relative_volume_10d_calc", "earnings_per_share_diluted_ttm", "earnings_per_share_basic_ttm", "industry",
+    "dividends_yield_current", "recommendation_mark", "number_of_employees", "premarket_close", "premarket_change",
+    "premarket_change_abs", "premarket_volume", "postmarket_close", "postmarket_change", "postmarket_change_abs",
+    "postmarket_volume", "aum", "expense_ratio", "fund_flows.1M", "asset_class.tr", "24h_vol_cmc",
+})  # fmt: skip
 _BAR = ("open", "high", "low", "close", "volume", "change", "change_abs")
 
 
@@ -141,6 +149,8 @@ class Row:
 
     def _computed(self, name: str) -> Any:
         base, back, interval = _check(name)
+        if base in _BLANK:
+            return None
         if base in _STANDING:
             return _STANDING[base](self.item)
         if base in _QUOTED:
@@ -179,7 +189,7 @@ def _check(name: str) -> tuple[str, int, Interval]:
     interval = _FRAMES.get((found["frame"] or "1D") if found else "")
     base = found["base"] if found else ""
     known = (
-        base in _STANDING or base in _QUOTED or base in _BAR or indicators.known(base)
+        base in _STANDING or base in _QUOTED or base in _BAR or base in _BLANK or indicators.known(base)
         or (base.startswith("Pivot.") and indicators.pivot(base, 1, 2, 1, 1) is not None)
     )  # fmt: skip
     if not found or interval is None or not known:

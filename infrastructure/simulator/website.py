@@ -45,7 +45,7 @@ class Website:
             web.get("/{market}/scan", self._scan),
             web.post("/accounts/signin/", self._sign_in),
             *(web.get(path, self._home) for path in ("/", "/disclaimer/", "/chart/")),
-            web.get("/symbols/{name}/", self._symbol_page),
+            *(web.get(f"/symbols/{{name}}{tail}", self._symbol_page) for tail in ("", "/")),
             web.get(CONTROL_PATH, self._list_faults),
             web.post(CONTROL_PATH, self._set_fault),
             web.delete(CONTROL_PATH, self._clear_faults),
@@ -99,7 +99,9 @@ class Website:
         except scanner.BadRequest as error:
             return web.json_response({"error": str(error)}, status=error.status)
         if found is None:
-            return web.json_response({}, status=200 if request.query.get("no_404") == "true" else 404)
+            if request.query.get("no_404") == "true":
+                return web.json_response(None)
+            return web.json_response({"code": "symbol_not_exists"}, status=404)
         return web.json_response(found)
 
     async def _metainfo(self, request: web.Request) -> web.Response:
@@ -131,8 +133,8 @@ class Website:
         return _page("TradingView", f'<script>var user = {{"id":1,"auth_token":"{self._token()}"}};</script>')
 
     async def _symbol_page(self, request: web.Request) -> web.Response:
-        exchange, _, ticker = request.match_info["name"].partition("-")
-        item = self._market.find(f"{exchange}:{ticker}")
+        """`NASDAQ-AAPL` is its address; `NASDAQ:AAPL` leads there too."""
+        item = self._market.find(request.match_info["name"].replace("-", ":", 1))
         return _page(item.description, item.name) if item else _page("Not found", "404", status=404)
 
     async def _list_faults(self, request: web.Request) -> web.Response:

@@ -178,8 +178,12 @@ def test_one_symbol_is_a_flat_object(browser: Browser, server: SimulatorServer, 
     assert found.keys() == recorded.keys()
     today = server.market.history("NASDAQ:AAPL", INTERVALS["1d"], 1, FRIDAY_MS)
     assert (found["close"], found["volume"], found["currency"]) == (today.close[0], today.volume[0], "USD")
+    markets = [browser.json("GET", f"/symbol?symbol={item.name}&fields=market") for item in CATALOGUE[:-1]]
+    assert {market["market"] for market in markets if market} == {
+        "america", "crypto", "india", "uk", "korea", "hongkong", "cfd", "futures", "forex",
+    }  # fmt: skip
     assert browser.ask("GET", "/symbol?symbol=NASDAQ:NOSUCH&fields=close")[0] == 404
-    assert browser.json("GET", "/symbol?symbol=NASDAQ:NOSUCH&fields=close&no_404=true") == {}
+    assert browser.json("GET", "/symbol?symbol=NASDAQ:NOSUCH&fields=close&no_404=true") is None
 
 
 def test_metainfo_lists_fields_as_recorded(browser: Browser, captures: Path) -> None:
@@ -218,6 +222,7 @@ def test_sign_in_may_want_a_captcha(browser: Browser, server: SimulatorServer) -
 
 def test_symbol_pages_exist_for_symbols(browser: Browser) -> None:
     assert browser.ask("GET", "/symbols/NASDAQ-AAPL/")[0] == 200
+    assert browser.ask("GET", "/symbols/NASDAQ:AAPL")[0] == 200
     assert browser.ask("GET", "/symbols/NASDAQ-NOSUCH/")[0] == 404
 
 
