@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 import sys
+import warnings
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class Command(BaseCommand):
         except Rejected as error:
             self.stderr.write(str(error))
             sys.exit(NOT_STARTABLE)
+        # WhiteNoise reads files synchronously, which Django then does in a thread, and warns of: once is too much.
+        warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # empty without `collectstatic`; WhiteNoise warns
         with contextlib.closing(listening):
             if settings.WEB_SERVER == "uvicorn":

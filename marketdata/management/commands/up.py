@@ -20,7 +20,8 @@ from django.core.management.base import BaseCommand
 
 from infrastructure.backoff import Backoff
 from infrastructure.embedded import FolderLock, Mongod, RedisServer, Runner, Service, ports
-from infrastructure.errors import Rejected
+from infrastructure.errors import InfrastructureError, Rejected
+from infrastructure.persistence import Cache, keys
 from marketdata.management.commands.serve import NOT_STARTABLE, listen
 
 RESTARTS = Backoff(first_s=0.5, factor=2, ceiling_s=10, jitter=0.2)
@@ -76,7 +77,7 @@ class Platform:
         await runner.start(*self._first_stage(settled))
         if await runner.run_once(_django("prepare", "prepare")):
             raise Rejected("The platform could not be prepared: the lines of `prepare` above say why.")
-        await runner.start(*self._second_stage())
+        await runner.start(*self._second_stage(settled))
         for line in self._summary(settled, runner.processes()):
             self.say("up", line)
         self.say("up", f"ready {_url()}", bare=True)
@@ -103,8 +104,12 @@ class Platform:
             arguments = ["--seed", str(settings.SIMULATOR_SEED), "--speed", str(settings.SIMULATOR_SPEED)]
             yield _django("simulator", "simulator", "--port", str(port), *arguments, answers=lambda: _listens(port))
 
-    def _second_stage(self) -> Iterator[Service]:
-        yield _django("feed", "runfeed")
+    def _second_stage(self, settled: dict[str, int]) -> Iterator[Service]:
+        # Not Cache.from_settings() alone: the settings were read before the ports were settled.
+        port = settled.get("redis")
+        cache = Cache(f"redis://{ports.LOOPBACK}:{port}/{settings.REDIS_DB}") if port else Cache.from_settings()
+        since_ms = int(time.time() * 1000)
+        yield _django("feed", "runfeed", answers=lambda: _feed_answers(cache, since_ms))
         yield _django("worker", "qcluster")
         yield _django("backfills", "qcluster", environment={"Q_CLUSTER_NAME": "backfills"})
         yield _django("web", "serve", answers=_web_answers)
@@ -156,6 +161,15 @@ def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((ports.LOOPBACK, port), timeout=1):
         return True
     return False
+
+
+def _feed_answers(cache: Cache, since_ms: int) -> bool:
+    """Whether it told its state (live, closed, waiting its turn, …) since then."""
+    try:
+        state = cache.get_json(keys.FEED)
+    except InfrastructureError:
+        return False
+    return bool(state) and state["at_ms"] >= since_ms
 
 
 def _host() -> str:
