@@ -162,12 +162,12 @@ class TradingViewProvider(IDataProvider):
     def _exchange(self, line: _Line, timeout_s: float) -> list[Parameters]:
         """What came within the time, which may be nothing. Any error here is one of the connection, and ends it."""
         try:
-            line.flush(self.config.timeout_s)
+            self._flush(line)
             text = line.connection.receive(timeout_s)
             if text is None:
                 return []
             found = line.session.receive(text, now_ms())
-            line.flush(self.config.timeout_s)
+            self._flush(line)
             line.used_s = time.monotonic()
             for message in found:
                 if isinstance(message, Malformed):
@@ -175,6 +175,15 @@ class TradingViewProvider(IDataProvider):
             return [message for message in found if not isinstance(message, Malformed)]
         except InfrastructureError:
             self._drop()
+            raise
+
+    def _flush(self, line: _Line) -> None:
+        """A server that closes says why before: where nothing can be sent any more, its last words are raised."""
+        try:
+            line.flush(self.config.timeout_s)
+        except Unavailable:
+            while (text := line.connection.receive(0)) is not None:
+                line.session.receive(text, now_ms())
             raise
 
     def _connected(self) -> _Line:
