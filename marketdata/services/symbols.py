@@ -3,7 +3,7 @@ Used by the refresh task, the commands and the admin."""
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -163,3 +163,16 @@ def renames(symbol: Symbol, info: SymbolInfo) -> str:
     if new := [name for name in info.aliases if name not in symbol.aliases and name != symbol.key]:
         said.append(f"also known as {', '.join(new)}")
     return "; ".join(said)
+
+
+def make_known(wanted: Sequence[str], intervals: Iterable[Interval], provider: IDataProvider) -> None:
+    """Adds those that the platform does not have yet, inactive. Rejected, with nothing added, where the source does not
+    know one of them or it has no such bars."""
+    with mongodb_errors():
+        known = {row.key: row for row in Symbol.objects.filter(pk__in=list(wanted))}
+    found = {key: information(key, provider) for key in wanted if key not in known}
+    for interval in intervals:
+        for key in wanted:
+            check_interval(key, interval, (found.get(key) or known[key]).has_intraday)
+    for info in found.values():
+        add(info, active=False)

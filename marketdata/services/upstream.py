@@ -80,12 +80,12 @@ def _stored() -> dict[str, object] | None:
     return Database().collection(UpstreamSwitch._meta.db_table).find_one({"_id": KEY})
 
 
-_gate = Gate(state)
+gate = Gate(state)
 
 
 def check() -> None:
     """`settings.MARKETDATA_UPSTREAM_GATE`."""
-    _gate.check()
+    gate.check()
 
 
 def says_off(work: Callable[P, str]) -> Callable[P, str]:
@@ -105,4 +105,4 @@ def says_off(work: Callable[P, str]) -> Callable[P, str]:
 def turn(on: bool, by: str, reason: str = "") -> None:
     """Every process follows within a second."""
     UpstreamSwitch.objects.update_or_create(key=KEY, defaults={"on": on, "reason": reason, "changed_by": by})
-    _gate.forget()
+    gate.forget()
