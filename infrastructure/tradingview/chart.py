@@ -42,6 +42,7 @@ class Chart:
         self.info: SymbolInfo | None = None
         self.update_mode = ""
         self.hours: TradingHours | None = None
+        self.first_number = 0  # of the bars that came
         self._session = session
         self._said_close: tuple[int, int] | None = None  # (time, close) of the newest bar, as the server says
 
@@ -98,6 +99,7 @@ class Chart:
         if part is None or part.turnaround not in (TURNAROUND, ""):
             return None
         bars = part.bars()
+        self.first_number = min(self.first_number, part.first_number)
         if len(bars) and part.close_ms is not None:
             newest = int(bars.time_ms[-1])
             if self._said_close is None or newest >= self._said_close[0]:

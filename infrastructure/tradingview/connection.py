@@ -137,7 +137,7 @@ def translated(error: Exception, host: str) -> InfrastructureError:
         case websocket.WebSocketException():
             return Malformed(f"{host} does not speak websocket: {error}")
         case ssl.SSLCertVerificationError():
-            return Rejected(f"{host} has no trusted certificate: {error.verify_message}.")
+            return Rejected(f"{host} has no trusted certificate: {error}")
         case OSError():
             return Unavailable(f"{host} cannot be reached: {error.strerror or error}.")
     return Malformed(f"{host} does not speak websocket: {error}")  # ValueError: of an answer whose head is none

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from infrastructure.bars import Bars
-from infrastructure.errors import Malformed
+from infrastructure.errors import Malformed, Unavailable
 from infrastructure.intervals import Interval
 from infrastructure.tradingview.base import History, SymbolInfo
 from infrastructure.tradingview.chart import Chart
@@ -18,7 +18,7 @@ from infrastructure.tradingview.messages import Parameters
 from infrastructure.tradingview.payloads import ordered
 from infrastructure.tradingview.session import Session
 
-#: An answer without older bars is believed the second time: completions are known to come twice, or before their data.
+#: An answer without older bars is believed the second time: completions are known to come twice, or without their bars.
 TRIES = 2
 
 
@@ -46,6 +46,7 @@ class HistoryRequest:
         self._session = session
         self._chart = Chart(session, symbol, interval)
         self._opened = False
+        self._first_number = 0
         self._left = bars
         self._start_ms = start_ms
         self._end_ms = end_ms
@@ -65,9 +66,12 @@ class HistoryRequest:
 
     def ask(self, now_ms: int) -> None:
         count = self._count(self._session.server_ms(now_ms))
-        if self._opened:
+        if self._opened and self._oldest_ms is not None:
             self._chart.more(count)
         else:
+            if self._opened:  # the newest bars got lost: older ones are not what is wanted
+                self._chart.close()
+                self._chart = Chart(self._session, self.symbol, self._chart.interval)
             self._chart.open(count)
         self._opened = self.waiting = True
 
@@ -98,6 +102,7 @@ class HistoryRequest:
     def _page(self, ended: Literal["", "end", "limit"], now_ms: int) -> History | None:
         bars = ordered(Bars.concat(self._parts)).between(None, self._oldest_ms)
         self._parts.clear()
+        self._refuse_a_hole(len(bars))
         self._empty_answers = 0 if len(bars) else self._empty_answers + 1
         if self._empty_answers == TRIES:
             ended = ended or "end"
@@ -119,3 +124,10 @@ class HistoryRequest:
         if self.info is None:
             raise Malformed(f"TradingView sent a history of {self.symbol} without saying what it is.")
         return History(self.info, self._chart.interval, bars, forming, ended)
+
+    def _refuse_a_hole(self, older: int) -> None:
+        """An empty answer may have been a lost page: then the numbers of the next one do not follow."""
+        expected = self._first_number - older
+        self._first_number = self._chart.first_number
+        if self._empty_answers and self._oldest_ms is not None and self._first_number < expected:
+            raise Unavailable(f"TradingView left out {expected - self._first_number} bars of {self.symbol}.")

@@ -118,6 +118,7 @@ class SymbolFacts(Struct, frozen=True):
 
 class _Point(Struct, frozen=True, gc=False):
     v: tuple[float, ...]
+    i: int = 0
 
 
 class _LastBar(Struct, frozen=True):
@@ -134,6 +135,11 @@ class SeriesBars(Struct, frozen=True):
     @property
     def turnaround(self) -> str:
         return self.t or ""
+
+    @property
+    def first_number(self) -> int:
+        """The smallest number of its bars: those of a first answer count from 0, older ones below it."""
+        return min((point.i for point in self.s), default=0)
 
     @property
     def close_ms(self) -> int | None:

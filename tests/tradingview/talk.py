@@ -49,10 +49,10 @@ def resolved(chart: str, **facts: Any) -> str:
 
 def bars(
     chart: str, *rows: tuple[float, ...], name: str = "timescale_update", turnaround: str = TURNAROUND,
-    close_ms: int | None = None,
+    close_ms: int | None = None, first: int = 0,
 ) -> str:  # fmt: skip
     """Rows of (time_ms, open, high, low, close[, volume])."""
-    points = [{"i": i, "v": [time_ms / 1000, *prices]} for i, (time_ms, *prices) in enumerate(rows)]
+    points = [{"i": first + i, "v": [time_ms / 1000, *prices]} for i, (time_ms, *prices) in enumerate(rows)]
     part: dict[str, Any] = {"s": points, "t": turnaround}
     if close_ms is not None:
         part["lbs"] = {"bar_close_time": close_ms // 1000}

@@ -57,7 +57,9 @@ class Conversation:
 
     def ask(self) -> list[tuple[Any, ...]]:
         self.request.ask(self.now_ms)
-        return sent(self.session)
+        messages = sent(self.session)
+        self.chart = messages[-1][1]
+        return messages
 
 
 def times(page: History) -> list[int]:
@@ -205,10 +207,27 @@ def test_an_answer_without_older_bars_is_believed_the_second_time() -> None:
     assert (times(page), page.ended, chat.request.more_to_come) == ([], "end", False)
 
 
-def test_a_symbol_without_any_bar_ends_empty() -> None:
+def test_a_page_that_got_lost_is_found_by_the_numbers_of_the_next() -> None:
     chat = Conversation()
+    chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (12, 11, 10)])
+    chat.ask()
     assert chat.answer() == []
     chat.ask()
+    rows = [flat(NOW - n * MINUTE_MS) for n in (19, 18)]
+    with pytest.raises(Unavailable, match=r"^TradingView left out 4 bars of NASDAQ:AAPL\.$"):
+        chat.hear(bars(chat.chart, *rows, first=-6), completed(chat.chart))
+
+
+def test_a_symbol_without_any_bar_ends_empty() -> None:
+    chat = Conversation()
+    first = chat.chart
+    assert chat.answer() == []
+    assert [(name, chart) for name, chart, *_ in chat.ask()] == [
+        ("chart_delete_session", first),
+        ("chart_create_session", chat.chart),
+        ("resolve_symbol", chat.chart),
+        ("create_series", chat.chart),
+    ]
     (page,) = chat.answer()
     assert (times(page), page.forming, page.ended) == ([], None, "end")
 
