@@ -1,8 +1,8 @@
 """Closed bars of the feed into the BarStore, then to the publisher: a bar is stored before a browser sees it closed.
 
-A thread of its own; `put` only takes a lock. Bound and loss: `limit` bars wait for the store, newest state per bar; from
-then on `full` says so, and the leader streams no bars until half of them are stored: the source then sends the last
-ones again, and the scheduled pulls fetch the rest. What arrives all the same is refused beyond twice the limit.
+A thread of its own; `put` only takes a lock. Bound and loss: `limit` bars wait for the store, newest state per bar.
+Then `full` says so, and the leader streams no bars until half of them are stored: the source then sends the last ones
+again, and the scheduled pulls fetch the rest. What arrives all the same is refused beyond twice the limit.
 """
 
 import logging

@@ -102,7 +102,6 @@ class FeedProcess:
         )
         self._leader = leader
         leader.start()
-        leader.step(time.monotonic())
 
     def _renew(self, leader: Leader) -> bool:
         """False when another one leads. Without an answer nobody else can lead either; a lease that ran out meanwhile

@@ -79,7 +79,10 @@ class Leader:
     def start(self) -> None:
         self._publisher.start()
         self._writer.start()
-        self._provider.start(self.hear)
+        try:
+            self._look()  # before the start, so that the source is not first told that nothing is wanted
+        finally:
+            self._provider.start(self.hear)
 
     def lead_on(self, fence: int) -> None:
         """A new term without a break: everything is said again under the new number."""
