@@ -106,7 +106,7 @@ WEBHOOK_ALLOWED_NETWORKS = env.words("WEBHOOK_ALLOWED_NETWORKS")
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",  # first: its `runserver` serves websockets too
+    "infrastructure",  # first: its `runserver` serves websockets too, its `qcluster` is the safe one (decision 11)
     "config.apps.MongoAdminConfig",
     "config.apps.MongoAuthConfig",
     "config.apps.MongoContentTypesConfig",
@@ -114,7 +114,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "csp",
-    "infrastructure",  # before django_q: its `qcluster` is the safe one (design decision 11)
     "config.apps.MongoDjangoQConfig",
     "marketdata",
 ]
@@ -160,7 +159,7 @@ DATABASES = {
 
 class _NoGis:
     """Stands where GeoDjango expects a path. Asked for it, it ends the backend's search for GDAL, which this project
-    does not use: three searches with `ldconfig` and `gcc`, a quarter of the processor time in which each command starts."""
+    does not use: three times `ldconfig` and `gcc`, a quarter of the processor time in which each command starts."""
 
     def __bool__(self) -> bool:
         raise ImproperlyConfigured("This project uses no GIS.")

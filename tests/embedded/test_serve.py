@@ -75,6 +75,17 @@ def test_an_access_log_is_there_for_the_asking(server: str) -> None:
     assert [line for line in output.splitlines() if "/static/nowhere.css" in line and "404" in line]
 
 
+def test_runserver_is_the_one_that_serves_websockets_too() -> None:
+    port = find_free()
+    words = [sys.executable, str(MANAGE), "runserver", "--noreload", f"127.0.0.1:{port}"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: answers(port), "runserver answers")
+            assert get(port, "/admin/login/").getheader("Server") == "daphne"
+        finally:
+            process.kill()
+
+
 @SERVERS
 def test_a_taken_port_is_one_sentence_and_exit_code_2(server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
