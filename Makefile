@@ -8,6 +8,7 @@ INTERPRETERS := $(BIN)/python python3.11 python3.12 python3.13 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
+.NOTPARALLEL:
 .PHONY: run install test test-all test-slow lint format assets clean runtime development peers python
 
 run: runtime assets  ## the whole platform; PORT chooses the web port
