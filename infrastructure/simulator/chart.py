@@ -9,6 +9,7 @@ import numpy as np
 
 from infrastructure.intervals import DAY_MS, Interval
 from infrastructure.simulator import windows, wire
+from infrastructure.simulator.facts import symbol_facts
 from infrastructure.simulator.instrument import Instrument
 from infrastructure.simulator.quotes import symbol_of
 from infrastructure.simulator.series import Series
@@ -47,7 +48,7 @@ class ChartSession:
         if item is None:
             self.connection.send(wire.message("symbol_error", [self.id, id, *self.errors[id]], now_ms))
             return
-        facts = wire.symbol_facts(item, self.connection.paid)
+        facts = symbol_facts(item, self.connection.paid)
         self.connection.send(wire.message("symbol_resolved", [self.id, id, facts], now_ms), item.name)
 
     async def create_series(

@@ -23,7 +23,7 @@ from infrastructure.tradingview.base import Quote, SymbolInfo
 CHUNK_BARS = 8192  # 0.4 MB; CHUNKS of them are the most that is kept
 CHUNKS = 160
 LONGEST_CHUNK_MS = 364 * DAY_MS
-LOOK_BACK_MINUTES = 30  # an instrument that trades at all mostly did so within them
+BLOCK_MINUTES = 15
 LOOK_BACK_DAYS = 12
 DAY = INTERVALS["1d"]
 
@@ -35,7 +35,9 @@ class Market:
         self._by_name = {name: item for item in self.instruments for name in (item.full_name, *item.aliases, item.name)}
         self._chunk = lru_cache(CHUNKS)(self._computed_chunk)
         self._before = lru_cache(4096)(self._computed_before)
-        self._trades = lru_cache(1024)(self._computed_trades)
+        self._running: dict[tuple[str, Interval], tuple[int, int, Row | None]] = {}  # one entry each
+        self._block = lru_cache(4096)(self._computed_block)
+        self._trades = lru_cache(4096)(self._computed_trades)
         self._day = lru_cache(4096)(self._computed_day)
         self._days = lru_cache(4096)(self._computed_days)
         self._first_open = lru_cache(512)(self._computed_first_open)
@@ -215,16 +217,32 @@ class Market:
         return aggregate(prices.minutes(int(opens[0]), end_ms), opens)
 
     def _computed_before(self, name: str, interval: Interval, open_ms: int, minute_ms: int) -> Row | None:
-        """The bar that opened at open_ms as it stood when that minute began."""
-        if minute_ms <= open_ms:
-            return None
-        rows = aggregate(self._prices[name].minutes(open_ms, minute_ms), np.array([open_ms], np.int64))
-        return rows.at(0) if len(rows.time_ms) else None
+        """The bar that opened at open_ms as it stood when that minute began; adds to what was known a minute ago."""
+        since_ms, row = open_ms, None
+        known = self._running.get((name, interval))
+        if known and known[0] == open_ms and known[1] <= minute_ms:
+            _, since_ms, row = known
+        if minute_ms - since_ms == MINUTE_MS:
+            row = merged(row, self._row(name, since_ms))
+        elif minute_ms > since_ms:
+            rows = aggregate(self._prices[name].minutes(since_ms, minute_ms), np.array([open_ms], np.int64))
+            row = merged(row, rows.at(0) if len(rows.time_ms) else None)
+        self._running[name, interval] = (open_ms, minute_ms, row)
+        return row
+
+    def _row(self, name: str, minute_ms: int) -> Row | None:
+        rows = self._block(name, minute_ms // (BLOCK_MINUTES * MINUTE_MS))
+        at = int(np.searchsorted(rows.time_ms, minute_ms))
+        return rows.at(at) if at < len(rows.time_ms) and rows.time_ms[at] == minute_ms else None
+
+    def _computed_block(self, name: str, k: int) -> Rows:
+        """A quarter of an hour at a time for what is live: as dear as a single minute."""
+        width = BLOCK_MINUTES * MINUTE_MS
+        return self._prices[name].minutes(k * width, (k + 1) * width)
 
     def _computed_trades(self, name: str, minute_ms: int) -> Trades:
-        prices = self._prices[name]
-        rows = prices.minutes(minute_ms, minute_ms + MINUTE_MS)
-        return prices.trades(minute_ms, rows.at(0)) if len(rows.time_ms) else NO_TRADES
+        row = self._row(name, minute_ms)
+        return self._prices[name].trades(minute_ms, row) if row else NO_TRADES
 
     def _computed_day(self, name: str, minute_ms: int) -> tuple[Row | None, int | None, int]:
         """As that minute begins: the running (or else last) trading day's bar, the close before it, the last trade."""
@@ -234,11 +252,16 @@ class Market:
         earlier = self._days(name, minute_ms if open_ms is None else open_ms)
         if open_ms is None or (day is None and self._trades(name, minute_ms) is NO_TRADES):
             day, earlier = earlier.at(-1), earlier.part(0, len(earlier.time_ms) - 1)
-        last = self._prices[name].minutes(minute_ms - LOOK_BACK_MINUTES * MINUTE_MS, minute_ms)
-        if not len(last.time_ms):
-            last = self._last(item, MINUTE, 1, minute_ms)
-        last_ms = self._trades(name, int(last.time_ms[-1])).time_ms[-1] if len(last.time_ms) else minute_ms
-        return day, int(earlier.close[-1]) if len(earlier.time_ms) else None, last_ms
+        previous = int(earlier.close[-1]) if len(earlier.time_ms) else None
+        return day, previous, self._last_trade_ms(item, minute_ms)
+
+    def _last_trade_ms(self, item: Instrument, minute_ms: int) -> int:
+        """The last one before that minute."""
+        just_before = self._trades(item.name, minute_ms - MINUTE_MS)
+        if just_before is not NO_TRADES:
+            return just_before.time_ms[-1]
+        last = self._last(item, MINUTE, 1, minute_ms)
+        return self._trades(item.name, int(last.time_ms[-1])).time_ms[-1] if len(last.time_ms) else minute_ms
 
     def _computed_days(self, name: str, before_ms: int) -> Rows:
         """The last two days that opened before then; without the chunk of a whole year, which takes longer to make."""

@@ -3,12 +3,13 @@
 from typing import Any
 
 from infrastructure.simulator import wire
+from infrastructure.simulator.facts import symbol_facts
 from infrastructure.simulator.instrument import Instrument
 from infrastructure.tradingview.base import Quote
 
 
 def standing(item: Instrument, paid: bool) -> dict[str, Any]:
-    facts = wire.symbol_facts(item, paid)
+    facts = symbol_facts(item, paid)
     kept = (
         "typespecs", "type", "timezone", "subsessions", "subsession_id", "source_id", "source2", "session_holidays",
         "session", "provider_id", "pro_perm", "pro_name", "pricescale", "minmove2", "minmov", "measure",

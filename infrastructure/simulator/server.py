@@ -68,8 +68,7 @@ class SimulatorServer:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run_in_thread, args=(ready,), name="simulator", daemon=True)
         self._thread.start()
-        ready.wait(START_DEADLINE_S)
-        if self._failure is not None:
+        if not ready.wait(START_DEADLINE_S) or self._failure is not None:
             raise Unavailable(f"The simulator does not start: {self._failure}.") from self._failure
         return self
 

@@ -22,7 +22,7 @@ from infrastructure.simulator.quote_fields import moving
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_WAIT_S = 0.002
+SHORTEST_WAIT_S = 0.004
 LONGEST_WAIT_S = 0.05  # a clock that a test moves is looked at so often
 
 

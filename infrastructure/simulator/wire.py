@@ -1,4 +1,4 @@
-"""Text of the simulator's side of the protocol: frames, hello, symbol facts and bars, as recorded samples show them.
+"""Text of the simulator's side of the protocol: frames, hello and bars, as the recorded samples show them.
 
 Written apart from the platform's own codec on purpose, so that one mistake cannot hide the other.
 """
@@ -25,6 +25,13 @@ _PREFIX = re.compile(r"~m~(\d+)~m~")
 _encode = msgspec.json.Encoder().encode
 #: TradingView prints the sentinel with a plus sign.
 NO_VALUE = msgspec.Raw(b"1e+100")
+
+
+class Entry(msgspec.Struct, gc=False):
+    """A bar as it travels: its index, and five or six numbers."""
+
+    i: int
+    v: tuple[float, ...]
 
 
 class BadFrame(Exception):
@@ -90,99 +97,14 @@ def hello(connection: int, now_ms: int) -> str:
     )
 
 
-def symbol_facts(item: Instrument, paid: bool) -> dict[str, Any]:
-    """The third parameter of `symbol_resolved`."""
-    full_name = item.name if paid else item.full_name
-    venue = full_name.partition(":")[0]
-    exchange = (item.exchange or item.prefix) if paid else item.display_exchange
-    facts: dict[str, Any] = {
-        "source2": {
-            "country": item.country or "US",
-            "description": exchange,
-            "exchange-type": "exchange",
-            "id": venue,
-            "name": exchange,
-            "url": "",
-        },
-        "currency_code": item.currency,
-        "source_id": venue,
-        "session_holidays": ",".join(item.holidays),
-        "subsession_id": "regular",
-        "provider_id": "simulator",
-        "currency_id": item.currency,
-        "country": item.country,
-        "pro_perm": item.prefix.lower() if item.venue else "",
-        "measure": "price",
-        "allowed_adjustment": "any" if item.type == "stock" else "none",
-        "short_description": item.description,
-        "variable_tick_size": "",
-        "language": item.language,
-        "local_description": item.local_description or item.description,
-        "name": item.ticker,
-        "full_name": full_name,
-        "pro_name": item.name,
-        "base_name": [item.name],
-        "description": item.description,
-        "exchange": exchange,
-        "pricescale": item.pricescale,
-        "pointvalue": 1.0,
-        "minmov": item.minmov,
-        "session": item.session,
-        "session_display": item.session,
-        "subsessions": _subsessions(item),
-        "type": item.type,
-        "typespecs": list(item.typespecs),
-        "has_intraday": item.has_intraday,
-        "fractional": False,
-        "listed_exchange": item.prefix,
-        "legs": [full_name],
-        "is_tradable": item.type not in ("index", "economic"),
-        "minmove2": 0,
-        "timezone": item.timezone,
-        "aliases": list(item.aliases),
-        "alternatives": [f"{venue}_DLY:{item.ticker}"] if item.extended else [],
-        "is_replayable": True,
-        "has_adjustment": item.type == "stock",
-        "has_extended_hours": item.extended,
-        "bar_source": "trade",
-        "bar_transform": "none",
-        "bar_fillgaps": False,
-        "visible_plots_set": "ohlcv" if item.has_volume else "ohlc",
-        "is-tickbars-available": item.has_intraday,
-        "exchange_listed_name": item.prefix,
-    }
-    if item.isin:
-        facts |= {"isin": item.isin, "isin-displayed": item.isin}
-    if item.base_currency:
-        facts |= {"base_currency": item.base_currency, "base_currency_id": item.base_currency, "volume_type": "base"}
-    return facts
-
-
-def _subsessions(item: Instrument) -> list[dict[str, Any]]:
-    def part(name: str, title: str, session: str, private: bool, corrections: str = "") -> dict[str, Any]:
-        correction = {"session-correction": corrections} if corrections else {}
-        return {"description": title, "id": name, "private": private, "session": session, **correction,
-                "session-display": session}  # fmt: skip
-
-    regular = part("regular", "Regular Trading Hours", item.session, False, item.corrections)
-    if not item.extended:
-        return [regular]
-    return [
-        part("premarket", "Premarket", "0400-0930", True),
-        regular,
-        part("postmarket", "Postmarket", "1600-2000", True),
-        part("extended", "Extended Trading Hours", "0400-2000", False),
-    ]
-
-
 def row(bar: Bar, has_volume: bool) -> list[float]:
     values = [bar.time_ms / 1000, bar.open, bar.high, bar.low, bar.close]
     return [*values, bar.volume] if has_volume else values
 
 
-def rows(bars: Bars, first_index: int, has_volume: bool) -> list[dict[str, Any]]:
+def rows(bars: Bars, first_index: int, has_volume: bool) -> list[Entry]:
     columns = [(bars.time_ms / 1000).tolist(), *(c.tolist() for c in bars.columns[1 : 6 if has_volume else 5])]
-    return [{"i": i, "v": v} for i, v in enumerate(zip(*columns, strict=True), first_index)]
+    return [Entry(i, v) for i, v in enumerate(zip(*columns, strict=True), first_index)]
 
 
 def close_time(item: Instrument, open_ms: int, interval: Interval) -> int:
@@ -205,7 +127,7 @@ def timescale(
     }
 
 
-def _marks(item: Instrument, interval: Interval, times_ms: NDArray[np.int64], first: int) -> list[list[int]]:
+def _marks(item: Instrument, interval: Interval, times_ms: NDArray[np.int64], first: int) -> list[tuple[int, int, int]]:
     """[weight, time on the exchange's wall clock as if it were UTC, index]; a day's is 00:00 of its trading date."""
     local = times_ms // 1000 + _offsets(item.timezone, times_ms)
     if not interval.intraday:
@@ -221,8 +143,7 @@ def _marks(item: Instrument, interval: Interval, times_ms: NDArray[np.int64], fi
     weights[new_day & ((days.astype(np.int64) + 3) % 7 == 0)] = 50
     weights[1:][months[1:] != months[:-1]] = 60
     weights[1:][years[1:] != years[:-1]] = 70
-    marks = zip(weights.tolist(), local.tolist(), range(first, first + len(local)), strict=True)
-    return [list(mark) for mark in marks]
+    return list(zip(weights.tolist(), local.tolist(), range(first, first + len(local)), strict=True))
 
 
 def _offsets(timezone: str, times_ms: NDArray[np.int64]) -> NDArray[np.int64]:

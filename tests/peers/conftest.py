@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from infrastructure.simulator import SimulatorServer
+from infrastructure.simulator import RunningClock, SimulatorServer
+from tests.simulator.conftest import FRIDAY_MS
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements-peers.txt"
@@ -40,8 +41,8 @@ def peers_python() -> Path:
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatorServer]:
-    """Open to every Origin: some clients send one made from the address they connect to."""
-    with SimulatorServer(seed=1, check_origin=False) as server:
+    """On a Friday with most markets open; to every Origin, as some clients send one made from the address."""
+    with SimulatorServer(seed=1, clock=RunningClock(start_ms=FRIDAY_MS), check_origin=False) as server:
         yield server
 
 

@@ -61,9 +61,8 @@ def test_tradingview_sdk_gets_what_the_model_says(drive: Drive, exchange: Simula
     assert got["snapshots"]["NASDAQ:AAPL"]["exchange"] == "Cboe One"
     assert_trades(exchange, "TEST:TICK", got["live"])
     assert got["search"] == ["NASDAQ:AAPL"]
-    assert sorted(got["screened"]) == sorted(f"NASDAQ:{name}" for name in ("AAPL", "MSFT", "META", "NEWCO")) + [
-        "NYSE:KO"
-    ]
+    shares = ["NASDAQ:AAPL", "NASDAQ:META", "NASDAQ:MSFT", "NASDAQ:NEWCO", "NYSE:KO"]
+    assert sorted(got["screened"]) == shares
 
 
 def test_tvkit_gets_what_the_model_says(drive: Drive, exchange: SimulatorServer) -> None:

@@ -77,7 +77,7 @@ def test_timescale_marks_are_the_recorded_ones(server: SimulatorServer, captures
         messages = "".join(json.loads(text)) if file.endswith(".json") else text.strip()
         update = next(m for m in map(json.loads, frames(messages)) if m.get("m") == "timescale_update")
         times = np.array(update["p"][2]["changes"], np.int64) * 1000
-        ours = wire.timescale(server.market.symbol(name), DAY, times, 0, 0)
+        ours = json.loads(wire.text(wire.timescale(server.market.symbol(name), DAY, times, 0, 0)))
         theirs = update["p"][2]["marks"]
         assert [mark[1:] for mark in ours["marks"]] == [mark[1:] for mark in theirs]
         # Weights of the first mark, and of a Tuesday after a Monday's holiday, follow no rule in the recordings.

@@ -139,3 +139,15 @@ def test_two_servers_with_one_seed_tell_the_same(clock: StandingClock) -> None:
             client.until("series_completed")
             answers.append(client.batches)
     assert answers[0] == answers[1]
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    with (
+        SimulatorServer(anonymous_page=20_000, max_pending_chars=3_000_000) as server,
+        talk(server) as client,
+        pytest.raises(ConnectionClosed),
+    ):
+        chart(client, "BINANCE:BTCUSDT", "1", 20_000)
+        while True:  # the client's library stops reading after a few messages that nobody takes
+            client.send("modify_series", "cs_1", "sds_1", "s2", "sym_1", "5", "")
+            client.send("modify_series", "cs_1", "sds_1", "s3", "sym_1", "1", "ALL")

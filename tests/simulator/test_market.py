@@ -28,8 +28,8 @@ def built_from_minutes(market: Market, name: str, interval: Interval, start_ms: 
     """The long way round: every minute asked for its bar, one by one."""
     item = market.symbol(name)
     groups: dict[int, list[Bar]] = defaultdict(list)
-    margin = 2 * max(interval.length_ms, DAY_MS)  # so that the first and the last bar of the range are complete
-    for minute in market.bars(name, MINUTE, start_ms - margin, end_ms + margin):
+    margin = interval.length_ms + 4 * DAY_MS  # so that the last bar of the range is complete
+    for minute in market.bars(name, MINUTE, start_ms, end_ms + margin):
         open_ms = item.hours.bar_open_ms(minute.time_ms, interval)
         assert open_ms is not None
         groups[open_ms].append(minute)
