@@ -67,6 +67,8 @@ class Mongod:
         """Makes it so where needed: starts the replica set, or tells it its new port. Safe to call again and again."""
         try:
             with self._client() as client:
+                if not self._is_ours(client):
+                    return False
                 self._arrange(client)
                 return bool(client.admin.command("hello")["isWritablePrimary"])
         except PyMongoError:  # not listening yet, or electing itself: the runner asks again
@@ -76,6 +78,10 @@ class Mongod:
         return pymongo.MongoClient(
             LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=1000, socketTimeoutMS=5000
         )
+
+    def _is_ours(self, client: Client) -> bool:
+        """Another platform's may have taken the port a moment before."""
+        return bool(client.admin.command("getCmdLineOpts")["parsed"]["storage"]["dbPath"] == str(self.folder))
 
     def _arrange(self, client: Client) -> None:
         host = f"{LOOPBACK}:{self.port}"

@@ -50,11 +50,12 @@ class RedisServer:
         )
 
     def answers(self) -> bool:
+        """Whether ours does: another platform's may have taken the port a moment before."""
         try:
             with redis.Redis(
                 LOOPBACK, self.port, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
             ) as client:
-                return bool(client.ping())
+                return Path(client.config_get("dir")["dir"]) == self.folder.resolve()
         except RedisError:  # not listening yet, or loading its snapshot
             return False
 

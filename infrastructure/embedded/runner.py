@@ -43,6 +43,8 @@ class Service:
     command: Sequence[str]
     #: Asked in a thread, again and again, until it says True; may raise Rejected. None: to be alive is enough.
     answers: Callable[[], bool] | None = None
+    #: How the line begins that it prints once it listens; asked only then, or somebody else on its port may answer.
+    says: str = ""
     #: (exit code, last lines) of an exit before the first answer → why it cannot start; None: restart it.
     explain: Callable[[int, Sequence[str]], str | None] = explain_nothing
     #: A line of output → what people see of it, or None.
@@ -105,6 +107,7 @@ class _Child:
         self._keep_open = keep_open
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._silent = False
+        self._said = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -142,6 +145,7 @@ class _Child:
     async def run(self) -> int:
         """One life of the process, whose exit code it returns. Cancelling ends the process first."""
         self._tail.clear()
+        self._said.clear()
         self._silent = self.service.quiet
         readable, writable = os.pipe()  # not the loop's own pipe: that one would wait for grandchildren that hold it
         try:
@@ -191,6 +195,8 @@ class _Child:
 
     async def _probe(self) -> None:
         try:
+            if self.service.says:
+                await self._said.wait()
             answers = self.service.answers
             while answers and not await asyncio.to_thread(answers):  # noqa: ASYNC110  it is another process
                 await asyncio.sleep(PROBE_S)
@@ -224,6 +230,8 @@ class _Child:
     def _line(self, raw: bytes) -> None:
         line = raw.decode(errors="replace").rstrip()
         self._tail.append(line)
+        if line.startswith(self.service.says):
+            self._said.set()
         if line and not self._silent and (text := self.service.show(line)):
             self._say(self.service.name, text)
 

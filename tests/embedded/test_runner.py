@@ -170,3 +170,21 @@ async def test_a_stop_is_handed_on_by_the_watcher() -> None:
     await control.stop()
     assert gone(pid)
     assert lines.of("child")[1:] == ["goodbye"]
+
+
+async def test_a_child_is_not_asked_before_it_said_that_it_listens() -> None:
+    """Somebody else may answer on its port until then."""
+    code = "import sys; print('port is in use', file=sys.stderr); sys.exit(2)"
+    control, _ = runner()
+    service = python("web", code, answers=lambda: True, says="listening on ", explain=lambda code, tail: tail[-1])
+    with pytest.raises(Rejected, match=r"^port is in use$"):
+        await control.start(service)
+    await control.stop()
+    talkative = "import time; print('hello'); time.sleep(0.2); print('listening on 1'); time.sleep(600)"
+    control, lines = runner()
+    asked: list[list[str]] = []
+    await control.start(
+        python("web", talkative, answers=lambda: not asked.append(lines.of("web")), says="listening on ")
+    )
+    assert asked == [["hello", "listening on 1"]]
+    await control.stop()

@@ -164,6 +164,18 @@ async def test_a_redis_port_that_is_taken_is_said(tmp_path: Path) -> None:
         )
 
 
+async def test_the_stores_of_another_platform_on_the_same_port_are_left_alone(tmp_path: Path) -> None:
+    port, other_port = find_free(), find_free()
+    theirs = Mongod(port, tmp_path / "theirs"), RedisServer(other_port, tmp_path / "redis")
+    ours = Mongod(port, tmp_path / "ours"), RedisServer(other_port, tmp_path / "other")
+    runner = Runner(Lines(), QUICK)
+    await runner.start(*(store.service() for store in theirs))
+    assert (theirs[0].is_primary(), theirs[1].answers()) == (True, True)
+    assert (ours[0].is_primary(), ours[1].answers()) == (False, False)
+    assert (await refusal(ours[0])).startswith(f"mongod could not start on {tmp_path / 'ours'} (exit code 48)")
+    await runner.stop()
+
+
 def test_a_program_without_a_wheel_is_looked_for_on_the_path(tmp_path: Path) -> None:
     program = tmp_path / "mongod"
     program.touch(0o755)

@@ -18,6 +18,7 @@ BACKLOG = 4096  # a storm of reconnecting browsers overflows the usual 50 (daphn
 MESSAGE_BYTES = 65_536  # browsers send subscriptions, nothing larger
 STOP_S = 5
 NOT_STARTABLE = 2
+LISTENING = "listening on "
 
 
 class Command(BaseCommand):
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         # WhiteNoise reads files synchronously, which Django then does in a thread, and warns of: once is too much.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # empty without `collectstatic`; WhiteNoise warns
+        self.stdout.write(f"{LISTENING}{settings.HOST}:{settings.PORT} with {settings.WEB_SERVER}")
         with contextlib.closing(listening):
             if settings.WEB_SERVER == "uvicorn":
                 serve_with_uvicorn(listening, access_log=options["access_log"])

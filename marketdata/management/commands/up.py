@@ -4,11 +4,9 @@ MongoDB and Redis are started only where no MONGODB_URI or REDIS_URL names other
 """
 
 import asyncio
-import contextlib
 import http.client
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +20,10 @@ from infrastructure.backoff import Backoff
 from infrastructure.embedded import FolderLock, Mongod, RedisServer, Runner, Service, ports
 from infrastructure.errors import InfrastructureError, Rejected
 from infrastructure.persistence import Cache, keys
-from marketdata.management.commands.serve import NOT_STARTABLE, listen
+from marketdata.management.commands.serve import LISTENING, NOT_STARTABLE, listen
 
 RESTARTS = Backoff(first_s=0.5, factor=2, ceiling_s=10, jitter=0.2)
+PORT_TRIES = 5
 COLOURS = (36, 33, 32, 35, 34, 31)
 
 
@@ -73,8 +72,13 @@ class Platform:
                 self.say("up", "stopped")
 
     async def _boot(self, runner: Runner) -> None:
-        settled = self._settle_ports()
-        await runner.start(*self._first_stage(settled))
+        embedded = {
+            "mongodb": settings.MONGODB_EMBEDDED,
+            "redis": settings.REDIS_EMBEDDED,
+            "simulator": settings.MARKETDATA_SOURCE == "simulator",
+        }
+        wanted = {name: settings.PORTS[name] for name, here in embedded.items() if here}
+        settled = await self._start_first_stage(runner, wanted)
         if await runner.run_once(_django("prepare", "prepare")):
             raise Rejected("The platform could not be prepared: the lines of `prepare` above say why.")
         await runner.start(*self._second_stage(settled))
@@ -82,13 +86,21 @@ class Platform:
             self.say("up", line)
         self.say("up", f"ready {_url()}", bare=True)
 
-    def _settle_ports(self) -> dict[str, int]:
-        names = {
-            "mongodb": settings.MONGODB_EMBEDDED,
-            "redis": settings.REDIS_EMBEDDED,
-            "simulator": settings.MARKETDATA_SOURCE == "simulator",
-        }
-        wanted = {name: settings.PORTS[name] for name, embedded in names.items() if embedded}
+    async def _start_first_stage(
+        self, runner: Runner, wanted: dict[str, int], tries_left: int = PORT_TRIES
+    ) -> dict[str, int]:
+        """Name → port; from the beginning where somebody took a port between the look at it and the start."""
+        settled = self._settle_ports(wanted)
+        try:
+            await runner.start(*self._first_stage(settled))
+        except Rejected:
+            await runner.stop()
+            if not tries_left or all(map(ports.is_free, settled.values())):
+                raise
+            return await self._start_first_stage(runner, settled, tries_left - 1)
+        return settled
+
+    def _settle_ports(self, wanted: dict[str, int]) -> dict[str, int]:
         settled = ports.settle(self._folder / "ports.json", wanted, avoid=[settings.PORT])
         for name, port in settled.items():
             if port != wanted[name]:
@@ -102,7 +114,7 @@ class Platform:
             yield RedisServer(port, self._folder / "redis").service()
         if port := settled.get("simulator"):
             arguments = ["--seed", str(settings.SIMULATOR_SEED), "--speed", str(settings.SIMULATOR_SPEED)]
-            yield _django("simulator", "simulator", "--port", str(port), *arguments, answers=lambda: _listens(port))
+            yield _django("simulator", "simulator", "--port", str(port), *arguments, says="simulator ws://")
 
     def _second_stage(self, settled: dict[str, int]) -> Iterator[Service]:
         # Not Cache.from_settings() alone: the settings were read before the ports were settled.
@@ -112,7 +124,7 @@ class Platform:
         yield _django("feed", "runfeed", answers=lambda: _feed_answers(cache, since_ms))
         yield _django("worker", "qcluster")
         yield _django("backfills", "qcluster", environment={"Q_CLUSTER_NAME": "backfills"})
-        yield _django("web", "serve", answers=_web_answers)
+        yield _django("web", "serve", says=LISTENING, answers=_web_answers)
 
     def _summary(self, settled: dict[str, int], processes: dict[str, int]) -> Iterator[str]:
         where = {
@@ -155,12 +167,6 @@ def _unusable(name: str) -> Callable[[int, Sequence[str]], str | None]:
         return f"{name} cannot start: {said}" if code == NOT_STARTABLE else None
 
     return explain
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((ports.LOOPBACK, port), timeout=1):
-        return True
-    return False
 
 
 def _feed_answers(cache: Cache, since_ms: int) -> bool:
