@@ -51,13 +51,13 @@ class Connection:
         skew = self.faults.take("clock_skew", None, self.number)
         now_ms = self.clock.now_ms() + (int(skew.value * 1000) if skew else 0)
         self._queue(wire.hello(self.number, now_ms))
-        helpers = [asyncio.create_task(self._write()), asyncio.create_task(self._heartbeat())]
+        tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._heartbeat())]
         try:
             await self._read()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for id in (*self.charts, *self.quotes):
                 self._end_session(id)
 
