@@ -138,6 +138,8 @@ def translated(error: Exception, host: str) -> InfrastructureError:
             return Malformed(f"{host} does not speak websocket: {error}")
         case ssl.SSLCertVerificationError():
             return Rejected(f"{host} has no trusted certificate: {error}")
+        case BrokenPipeError() | ConnectionResetError() | ConnectionAbortedError():
+            return Unavailable(f"The connection to {host} was lost: {error.strerror or error}.")
         case OSError():
             return Unavailable(f"{host} cannot be reached: {error.strerror or error}.")
     return Malformed(f"{host} does not speak websocket: {error}")  # ValueError: of an answer whose head is none

@@ -16,9 +16,7 @@ from infrastructure.backoff import Backoff
 from infrastructure.errors import InfrastructureError, Rejected, Unavailable
 from infrastructure.tradingview.base import State, StreamEvent, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
-from infrastructure.tradingview.connection import Connection
-from infrastructure.tradingview.provider import now_ms, refuse_expired
-from infrastructure.tradingview.session import Session
+from infrastructure.tradingview.line import Line, now_ms
 from infrastructure.tradingview.stream import Pair, Stream
 
 logger = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ class Link:
         self._wanted = Wanted()
         self._refused: set[str | Pair] = set()
         self._stop = threading.Event()
-        self._connection: Connection | None = None
+        self._line: Line | None = None
         self._failures = 0  # since the last good connection
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -69,8 +67,8 @@ class Link:
     def stop(self) -> None:
         """Returns at once."""
         self._stop.set()
-        if connection := self._connection:
-            connection.abort()
+        if line := self._line:
+            line.abort()
 
     def join(self) -> None:
         self._thread.join()
@@ -113,16 +111,16 @@ class Link:
 
     def _carry(self) -> None:
         """Until the end, or nothing is wanted. Raises what ended the connection."""
-        refuse_expired(self._config.auth_token)
-        connection = self._connection = Connection.open(self._config)
+        line = self._line = Line.open(self._config)
         try:
-            session = Session(self._config.auth_token, random.random)
-            self._converse(connection, session, self._stream(session))
+            self._converse(line)
         finally:
-            self._connection = None
-            connection.close()
+            self._line = None
+            line.close()
 
-    def _converse(self, connection: Connection, session: Session, stream: Stream) -> None:
+    def _converse(self, line: Line) -> None:
+        answer_ms, silence_ms = int(self._config.timeout_s * 1000), int(self._config.silence_s * 1000)
+        stream = Stream(line.session, self._refused, random.random, answer_ms=answer_ms, silence_ms=silence_ms)
         since_ms, next_tick_s = now_ms(), time.monotonic() + TICK_S
         carried: Wanted | None = None
         live = False
@@ -133,9 +131,7 @@ class Link:
                     return
                 stream.want(wanted, now_ms())
                 carried = wanted
-            for frame in session.to_send():
-                connection.send(frame, self._config.timeout_s)
-            text = connection.receive(WAKE_S)
+            text = line.receive(WAKE_S)
             if text is not None:
                 self._give(stream.receive(text, now_ms()))
             if not live and stream.first_data_ms is not None:
@@ -155,10 +151,6 @@ class Link:
             raise Unavailable(reason)
         if stream.first_data_ms is not None and (stream.last_data_ms or 0) - stream.first_data_ms >= STEADY_MS:
             self._failures = 0
-
-    def _stream(self, session: Session) -> Stream:
-        answer_ms, silence_ms = int(self._config.timeout_s * 1000), int(self._config.silence_s * 1000)
-        return Stream(session, self._refused, random.random, answer_ms=answer_ms, silence_ms=silence_ms)
 
     def _give(self, events: Iterable[StreamEvent]) -> None:
         for event in events:

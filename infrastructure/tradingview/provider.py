@@ -5,12 +5,10 @@ Made by `marketdata.providers.get_provider` for scheduled pulls, backfills, the 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.conf import settings
@@ -19,22 +17,17 @@ from django.utils.module_loading import import_string
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
 from infrastructure.http_client import HttpClient
 from infrastructure.intervals import INTERVALS, Interval
-from infrastructure.times import from_ms, to_ms
 from infrastructure.tradingview.base import History, IDataProvider, Quote, SymbolInfo, SymbolMatch
-from infrastructure.tradingview.config import TradingViewConfig, expires_ms
-from infrastructure.tradingview.connection import Connection
+from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.history import HistoryRequest
 from infrastructure.tradingview.http import TradingViewHttp
+from infrastructure.tradingview.line import Line, now_ms
 from infrastructure.tradingview.messages import Parameters
 from infrastructure.tradingview.pace import PACE, Pace
-from infrastructure.tradingview.session import ANONYMOUS, Session
+from infrastructure.tradingview.session import ANONYMOUS
 
 #: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
 RESTS_S = 15.0
-
-
-def now_ms() -> int:
-    return to_ms(datetime.now(UTC))
 
 
 class TradingViewProvider(IDataProvider):
@@ -60,7 +53,8 @@ class TradingViewProvider(IDataProvider):
         )
         self._pace = pace
         self._lock = threading.RLock()
-        self._line: _Line | None = None
+        self._line: Line | None = None
+        self._used_s = 0.0  # when it was last heard of
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -110,7 +104,7 @@ class TradingViewProvider(IDataProvider):
         finally:
             self._end(line, request)
 
-    def _begin(self, symbol: str, interval: Interval, **limits: Any) -> tuple[_Line, HistoryRequest, History]:
+    def _begin(self, symbol: str, interval: Interval, **limits: Any) -> tuple[Line, HistoryRequest, History]:
         """Up to the first page. A connection that rested may have died unnoticed: then once more over a new one."""
         with self._lock:
             while True:
@@ -125,7 +119,7 @@ class TradingViewProvider(IDataProvider):
                         self._end(line, request)
                         raise
 
-    def _answer(self, line: _Line, request: HistoryRequest) -> History:
+    def _answer(self, line: Line, request: HistoryRequest) -> History:
         """The next page."""
         with self._lock:
             while True:
@@ -137,14 +131,14 @@ class TradingViewProvider(IDataProvider):
                 if page is not None:
                     return page
 
-    def _wait_turn(self, line: _Line) -> None:
+    def _wait_turn(self, line: Line) -> None:
         """Heartbeats are answered meanwhile."""
         turn_s = self._pace.turn_s(self.config.pause_s)
         while (left_s := turn_s - time.monotonic()) > 0:
             self._exchange(line, left_s)
         self._gate()
 
-    def _until_answered(self, line: _Line, request: HistoryRequest) -> History | None:
+    def _until_answered(self, line: Line, request: HistoryRequest) -> History | None:
         """None: the request must be made again. Unavailable after `timeout_s` without a word about it."""
         page = None
         deadline_s = time.monotonic() + self.config.timeout_s
@@ -159,16 +153,15 @@ class TradingViewProvider(IDataProvider):
                 page = request.receive(message, now_ms()) or page
         return page
 
-    def _exchange(self, line: _Line, timeout_s: float) -> list[Parameters]:
+    def _exchange(self, line: Line, timeout_s: float) -> list[Parameters]:
         """What came within the time, which may be nothing. Any error here is one of the connection, and ends it."""
         try:
-            self._flush(line)
-            text = line.connection.receive(timeout_s)
+            text = line.receive(timeout_s)
             if text is None:
                 return []
             found = line.session.receive(text, now_ms())
-            self._flush(line)
-            line.used_s = time.monotonic()
+            line.flush()
+            self._used_s = time.monotonic()
             for message in found:
                 if isinstance(message, Malformed):
                     raise message
@@ -177,56 +170,26 @@ class TradingViewProvider(IDataProvider):
             self._drop()
             raise
 
-    def _flush(self, line: _Line) -> None:
-        """A server that closes says why before: where nothing can be sent any more, its last words are raised."""
-        try:
-            line.flush(self.config.timeout_s)
-        except Unavailable:
-            while (text := line.connection.receive(0)) is not None:
-                line.session.receive(text, now_ms())
-            raise
-
-    def _connected(self) -> _Line:
-        if self._line and time.monotonic() - self._line.used_s > RESTS_S:
+    def _connected(self) -> Line:
+        if self._line and time.monotonic() - self._used_s > RESTS_S:
             self._drop()
         if self._line is None:
             self._gate()
-            refuse_expired(self.config.auth_token)
-            connection = Connection.open(self.config)
-            self._line = _Line(connection, Session(self.config.auth_token, random.random))
+            self._line = Line.open(self.config)
+            self._used_s = time.monotonic()
         return self._line
 
-    def _end(self, line: _Line, request: HistoryRequest) -> None:
+    def _end(self, line: Line, request: HistoryRequest) -> None:
         with self._lock, suppress(InfrastructureError):
             if line is self._line:
                 request.close()
-                line.flush(self.config.timeout_s)
+                line.flush()
 
     def _drop(self) -> None:
         line, self._line = self._line, None
         if line:
-            line.connection.close()
+            line.close()
 
     def _silence(self, request: HistoryRequest) -> str:
         why = "" if self.config.auth_token == ANONYMOUS else " So it is with an expired TRADINGVIEW_AUTH_TOKEN."
         return f"TradingView said nothing of {request.symbol} for {self.config.timeout_s:g} s.{why}"
-
-
-class _Line:
-    """A connection and what is spoken over it."""
-
-    def __init__(self, connection: Connection, session: Session) -> None:
-        self.connection = connection
-        self.session = session
-        self.used_s = time.monotonic()
-
-    def flush(self, timeout_s: float) -> None:
-        for text in self.session.to_send():
-            self.connection.send(text, timeout_s)
-
-
-def refuse_expired(token: str) -> None:
-    """Rejected for a token whose own text says that it has ended: the server would send heartbeats and no data."""
-    end_ms = expires_ms(token)
-    if end_ms is not None and end_ms <= now_ms():
-        raise Rejected(f"The TRADINGVIEW_AUTH_TOKEN expired at {from_ms(end_ms):%Y-%m-%d %H:%M} UTC.")

@@ -17,8 +17,8 @@ from django.utils.module_loading import import_string
 from infrastructure.tradingview.assignment import assigned, part
 from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
+from infrastructure.tradingview.line import now_ms
 from infrastructure.tradingview.link import Link
-from infrastructure.tradingview.provider import now_ms
 
 #: The stream is what the worst of its connections is.
 WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped", "connecting", "live")

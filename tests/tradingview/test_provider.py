@@ -15,8 +15,8 @@ from infrastructure.simulator import PAID_TOKEN, SimulatorServer, StandingClock
 from infrastructure.simulator.tokens import issue
 from infrastructure.tradingview import TradingViewConfig, TradingViewProvider, frames
 from infrastructure.tradingview.base import History, Quote
+from infrastructure.tradingview.line import now_ms
 from infrastructure.tradingview.pace import Pace
-from infrastructure.tradingview.provider import now_ms
 from tests.tradingview.wire_server import serving, until_left
 
 MINUTE, FIVE, HOUR, DAY, WEEK = (INTERVALS[name] for name in ("1m", "5m", "1h", "1d", "1w"))
