@@ -1,44 +1,26 @@
-"""A real Chromium and the whole platform behind it, once per session."""
+"""A real Chromium and the whole platform behind it, once for all tests of this folder."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests import chromium
 from tests.platform_process import Platform, running_platform
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    with chromium.launched() as browser:
+        yield browser
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must install a Chromium (apt-get install chromium)")
-        pytest.skip("no Chromium on PATH (apt-get install chromium)")
-    return path
-
-
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Platform]:
+@pytest.fixture(scope="package")
+def platform(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Platform]:
     with running_platform(tmp_path_factory.mktemp("platform") / "var") as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
