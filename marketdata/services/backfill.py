@@ -56,6 +56,8 @@ def run(
     """
     with _bookkeeping(job, when_away), closing(_pages(job, provider)) as pages:
         for page in pages:
+            if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
+                raise Interrupted(f"{job} is {job.state}.")
             on_step(_store(job, bars, page))
             if is_late() and not (page.ended or _is_complete(job)):
                 return False
@@ -125,7 +127,7 @@ def _store(job: BackfillJob, bars: BarStore, page: History) -> Step:
 def _checkpoint(job: BackfillJob, **changes: object) -> None:
     # `requests` too: a task that was delivered twice must not count twice.
     if not backfill_jobs.advance(job, (State.RUNNING,), where={"requests": job.requests}, **changes):
-        raise Interrupted(f"{job} is {job.state}, by somebody else.")
+        raise Interrupted(f"{job} is {job.state}, or somebody else works on it.")
 
 
 @contextmanager

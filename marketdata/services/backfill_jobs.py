@@ -77,6 +77,15 @@ def take(job: BackfillJob) -> bool:
 
 
 @mongodb_errors()
+def is_running(job: BackfillJob) -> bool:
+    """Whether it still is the caller's to work on; if not, the object says what became of it."""
+    if BackfillJob.objects.filter(pk=job.pk, run=job.run, state=State.RUNNING).exists():
+        return True
+    job.refresh_from_db()
+    return False
+
+
+@mongodb_errors()
 def enqueue(job: BackfillJob) -> None:
     """Saves a new job; has the worker of the backfills queue run a queued one, once however often this is called."""
     if job.pk is None:

@@ -18,6 +18,7 @@ from infrastructure.persistence import Cache, keys, mongodb_errors
 from infrastructure.tradingview.base import SymbolInfo
 from marketdata.models import Symbol
 from marketdata.providers import IDataProvider
+from marketdata.services.upstream import UpstreamOff
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def refresh(provider: IDataProvider, wanted: Iterable[str]) -> Refreshed:
     for key in wanted:
         try:
             _refresh(key, _asked(key, provider))
+        except UpstreamOff:
+            raise
         except Unavailable as error:
             away += 1
             if away == UNAVAILABLE_IN_A_ROW:

@@ -4,13 +4,14 @@ from io import StringIO
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import Group, User
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 
 from infrastructure.persistence import BarStore, Database
 from infrastructure.scheduling import JobScheduler
 from infrastructure.simulator import SimulatorServer
 from marketdata.models import BackfillJob, Symbol
 from marketdata.services import watchlist
+from tests.platform.commands import manage
 from tests.servers import free_port
 
 
@@ -130,6 +131,7 @@ def test_groups_hold_what_they_need_and_no_more(db: None) -> None:
     }
 
 
-def test_an_unreachable_store_is_one_sentence(unreachable_mongodb: None) -> None:
-    with pytest.raises(CommandError, match=r"^MongoDB does not answer: .*(refused|timed out)"):
-        prepare()
+def test_an_unreachable_store_is_one_sentence() -> None:
+    ended = manage("prepare", MONGODB_URI=f"mongodb://127.0.0.1:{free_port()}/", MONGODB_TIMEOUT_S="0.3")
+    assert (ended.code, ended.out) == (1, "")
+    assert re.search(r"MongoDB does not answer: .*refused", ended.sentence)
