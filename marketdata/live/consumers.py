@@ -58,6 +58,7 @@ class LiveConsumer(AsyncConsumer):
             self.live.addresses.leave(self.address)
             self.address = None
         if hasattr(self, "connection"):
+            self.live.access.leave(self.connection)
             self.live.hub.remove(self.connection)
 
     async def _connect(self) -> None:
@@ -74,6 +75,9 @@ class LiveConsumer(AsyncConsumer):
         except Refusal as refusal:
             self.connection.close(refusal.code, refusal.message)
             return
+        if not self.live.options.anonymous_viewing:
+            session_s = self.scope["session"].get_expiry_age()
+            self.live.access.enter(self.connection, self.scope["user"], session_s)
         self.live.hub.start()
         await self.live.hub.wait_ready()
         self.connection.post(protocol.encode(self._hello()))

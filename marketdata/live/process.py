@@ -1,5 +1,5 @@
-"""What the live connections of one web process share: the hub, the known symbols, the counted addresses. One set per
-event loop, made when the first consumer of that loop asks, from settings."""
+"""What the live connections of one web process share: the hub, the known symbols, who is connected. One set per event
+loop, made from settings when the first consumer of that loop asks."""
 
 import asyncio
 import time
@@ -11,6 +11,7 @@ from django.conf import settings
 
 from infrastructure.persistence import Database, LiveSubscription, QuoteStore, mongodb_errors
 from infrastructure.persistence.live import AsyncLiveCache
+from marketdata.live.access import Access, active_accounts
 from marketdata.live.admission import Addresses
 from marketdata.live.hub import Hub, HubOptions
 from marketdata.live.protocol import encode_quote
@@ -45,6 +46,7 @@ class Live:
     hub: Hub
     symbols: KnownSymbols
     addresses: Addresses
+    access: Access
 
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Live] = WeakKeyDictionary()
@@ -61,6 +63,7 @@ async def close() -> None:
     """Says goodbye to the browsers of this loop and closes what was opened for it."""
     live = _by_loop.pop(asyncio.get_running_loop(), None)
     if live is not None:
+        live.access.close()
         await live.hub.close()
 
 
@@ -73,7 +76,8 @@ def _from_settings() -> Live:
         HubOptions(options.flush_ms / 1000, options.heartbeat_s),
     )
     known = KnownSymbols(symbol_keys, time.monotonic)
-    return Live(options, hub, known, Addresses(options.max_connections_per_address))
+    addresses = Addresses(options.max_connections_per_address)
+    return Live(options, hub, known, addresses, Access(active_accounts, time.monotonic))
 
 
 def stored_quotes() -> Mapping[str, bytes]:

@@ -17,16 +17,15 @@ class Nobody:
     is_authenticated = False
 
 
-class Somebody:
-    is_authenticated = True
-
-
 class Browser:
     """`quotes` and `bars` hold the newest value by topic, `messages` everything but pings, in order."""
 
-    def __init__(self, user: Any = None, address: str = "10.0.0.1", app: Any = None) -> None:
-        self._socket = WebsocketCommunicator(app or LiveConsumer.as_asgi(), "/ws/v1/")
-        self._socket.scope.update(user=user or Nobody(), client=(address, 1))
+    def __init__(self, address: str = "10.0.0.1", app: Any = None, headers: dict[str, str] | None = None) -> None:
+        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        self._socket = WebsocketCommunicator(app or LiveConsumer.as_asgi(), "/ws/v1/", headers=raw)
+        self._socket.scope["client"] = (address, 1)
+        if app is None:
+            self._socket.scope["user"] = Nobody()
         self.messages: list[dict[str, Any]] = []
         self.quotes: dict[str, dict[str, Any]] = {}
         self.bars: dict[str, dict[str, Any]] = {}
@@ -85,6 +84,13 @@ class Browser:
 
     def last(self) -> dict[str, float]:
         return {symbol: quote["last"] for symbol, quote in self.quotes.items()}
+
+
+async def refusal(browser: Browser) -> tuple[int, str, bool]:
+    """Code, reason and whether to reconnect, of error, bye and close, which must agree."""
+    error, bye, close = await browser.hear_type("error"), await browser.hear(), await browser.hear()
+    assert (error["code"], error["message"]) == (bye["code"], bye["reason"]) == (close["code"], close["reason"])
+    return bye["code"], bye["reason"], bye["reconnect"]
 
 
 async def eventually(holds: Callable[[], bool]) -> None:

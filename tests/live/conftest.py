@@ -15,7 +15,7 @@ from tests.live.speaker import Speaker
 from tests.persistence.conftest import RedisServer
 
 SYMBOLS = ("NASDAQ:AAPL", "BINANCE:BTCUSDT", "TEST:TICK")
-COLLECTIONS = ("bar_chunk", "bar_series", "lease", "quote", "symbol", "upstream_switch")
+COLLECTIONS = ("bar_chunk", "bar_series", "lease", "quote", "symbol", "upstream_switch", "auth_user")
 
 
 @pytest.fixture

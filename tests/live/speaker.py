@@ -16,12 +16,10 @@ class Speaker:
         self.fence = fence
         self.seq = 0
 
-    def quote(self, symbol: str, last: float) -> dict[str, float | str]:
-        """Says one quote; returns what a browser must see of it."""
+    def quote(self, symbol: str, last: float, description: str | None = None) -> None:
         self.seq += 1
-        json = protocol.encode_quote(Quote(symbol, last=last), self.seq, self.seq)
+        json = protocol.encode_quote(Quote(symbol, last=last, description=description), self.seq, self.seq)
         self.cache.speak(self.fence, blocks.pack(self.fence, [Line(b"q", symbol.encode(), json)]), {symbol: json}, {})
-        return {"s": symbol, "seq": self.seq, "last": last}
 
     def quotes(self, values: dict[str, float]) -> None:
         for symbol, last in values.items():
