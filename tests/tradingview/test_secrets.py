@@ -25,7 +25,7 @@ HTTP_FAULTS = ("http_403", "http_429", "http_html", "http_empty", "scanner_error
 
 @pytest.fixture
 def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer(paid_tokens=frozenset({TOKEN})) as running:
+    with SimulatorServer(paid_tokens=frozenset({TOKEN}), paid_depth=5000) as running:
         yield running
 
 
