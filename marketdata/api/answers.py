@@ -14,7 +14,8 @@ _encode = msgspec.json.Encoder().encode  # a NaN becomes null
 
 
 def json(value: Any) -> HttpResponse:
-    return HttpResponse(_encode(value), content_type="application/json")
+    # Not kept by a browser or proxy: it is old in a second, and may be for one account only.
+    return HttpResponse(_encode(value), content_type="application/json", headers={"Cache-Control": "private, no-store"})
 
 
 def bar_rows(bars: Bars) -> list[tuple[Any, ...]]:

@@ -1,18 +1,19 @@
 """GET symbols, bars, quotes, status. Errors are JSON `{"detail": sentence}` with the status that fits their kind."""
 
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Query
-from ninja.errors import HttpError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
 from infrastructure.intervals import parse_interval
-from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, keys, mongodb_errors
+from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, Series, keys, mongodb_errors
 from marketdata.api import answers
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
@@ -20,8 +21,12 @@ from marketdata.services import upstream
 
 MOST_BARS = 5000
 MOST_SYMBOLS = 1000
+STREAMED_MS = 60_000  # a streamed quote older than this may have a newer one in the database
+
+Moment = Annotated[int | None, Query(ge=-62_135_596_800_000, lt=253_402_300_800_000)]  # the years 1 to 9999
 
 
+@mongodb_errors()
 def viewer(request: HttpRequest) -> bool:
     """A logged-in session, or anybody where the operator allows it: as on the live page."""
     return settings.ANONYMOUS_VIEWING or request.user.is_authenticated
@@ -30,11 +35,26 @@ def viewer(request: HttpRequest) -> bool:
 api = NinjaAPI(title="Market data", version="1", docs_url=None, auth=viewer, urls_namespace="api-1")
 
 
+def _failed(request: HttpRequest, status: int, detail: str) -> HttpResponse:
+    return api.create_response(request, {"detail": detail}, status=status)
+
+
 @api.exception_handler(InfrastructureError)
 def failure(request: HttpRequest, error: InfrastructureError) -> HttpResponse:
     """Unavailable 503, Malformed 502, Rejected 400."""
     status = 503 if isinstance(error, Unavailable) else 502 if isinstance(error, Malformed) else 400
-    return api.create_response(request, {"detail": str(error)}, status=status)
+    return _failed(request, status, str(error))
+
+
+@api.exception_handler(AuthenticationError)
+def not_allowed(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    return _failed(request, 401, "Log in to read market data.")
+
+
+@api.exception_handler(ValidationError)
+def not_understood(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors)
+    return _failed(request, 400, f"{said}.")
 
 
 @api.get("/symbols", summary="Every symbol of the platform, in the order of the default watch list")
@@ -50,9 +70,9 @@ def bars(
     symbol: str,
     interval: str = "1m",
     limit: Annotated[int, Query(ge=1, le=MOST_BARS)] = 500,
-    before_ms: int | None = None,
-    start_ms: int | None = None,
-    end_ms: int | None = None,
+    before_ms: Moment = None,
+    start_ms: Moment = None,
+    end_ms: Moment = None,
 ) -> HttpResponse:
     """`bars` holds [open time in UTC ms, open, high, low, close, volume or null]; `more` says that the store has
     further bars on the side that was cut: older ones, or (with start_ms) newer ones within the range."""
@@ -65,12 +85,22 @@ def bars(
             raise HttpError(404, f"{symbol!r} is not a symbol of this platform.")
         found = Bars.empty()
     elif start_ms is None:
-        found = store.last(series, limit + 1, before_ms if end_ms is None else end_ms)
+        found = store.last(series, limit + 1, min((ms for ms in (before_ms, end_ms) if ms is not None), default=None))
     else:
-        found = store.read(series, start_ms, end_ms)
+        found = _first(store, series, limit + 1, start_ms, end_ms)
     more = len(found) > limit
     cut = found[-limit:] if start_ms is None else found[:limit]
     return answers.json({"symbol": symbol, "interval": interval, "bars": answers.bar_rows(cut), "more": more})
+
+
+def _first(store: BarStore, series: Series, count: int, start_ms: int, end_ms: int | None) -> Bars:
+    """At least the first `count` bars of the range, where it has so many; not the years behind them."""
+    parts: list[Bars] = []
+    for part in store.iterate(series, start_ms, end_ms):
+        parts.append(part)
+        if sum(map(len, parts)) >= count:
+            break
+    return Bars.concat(parts)
 
 
 @mongodb_errors()
@@ -80,33 +110,60 @@ def _known(symbol: str) -> bool:
 
 @api.get("/quotes", summary="The latest quotes of up to 1000 symbols, separated by commas; unknown ones are absent")
 def quotes(request: HttpRequest, symbols: str) -> HttpResponse:
-    wanted = [name for name in symbols.split(",") if name]
+    """By symbol, each as on the live websocket."""
+    wanted = list(dict.fromkeys(name for name in symbols.split(",") if name))
     if len(wanted) > MOST_SYMBOLS:
         raise Rejected(f"At most {MOST_SYMBOLS} symbols at once.")
     try:
         found = Cache.from_settings().quotes(wanted)
     except Unavailable:  # the database knows the last ones too
         found = {}
-    missing = [name for name in wanted if name not in found]
-    stored = QuoteStore(Database()).load(missing) if missing else {}
-    answer = {name: msgspec.Raw(json) for name, json in found.items()}
-    answer |= {name: msgspec.Raw(encode_quote(quote, 0, at_ms)) for name, (quote, at_ms) in stored.items()}
-    return answers.json(answer)
+    return answers.json({name: msgspec.Raw(quote) for name, quote in _newest(wanted, found).items()})
 
 
-@api.get("/status", summary="The feed, the source, the upstream switch")
+class _Stamp(msgspec.Struct):
+    ms: int
+
+
+def _newest(wanted: list[str], streamed: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The database is asked for those that nobody streams at the moment."""
+    stamps = {name: msgspec.json.decode(quote, type=_Stamp).ms for name, quote in streamed.items()}
+    limit_ms = _now_ms() - STREAMED_MS
+    old = [name for name in wanted if stamps.get(name, 0) < limit_ms]
+    stored = QuoteStore(Database()).load(old) if old else {}
+    newer = {
+        name: encode_quote(quote, 0, at_ms) for name, (quote, at_ms) in stored.items() if at_ms > stamps.get(name, 0)
+    }
+    return {**streamed, **newer}
+
+
+@api.get("/status", summary="The feed, the source, the upstream switch, the stores")
 def status(request: HttpRequest) -> HttpResponse:
+    """What cannot be asked at the moment is null."""
     try:
-        feed = Cache.from_settings().get_json(keys.FEED)
+        feed, redis = Cache.from_settings().get_json(keys.FEED), True
     except Unavailable:
-        feed = None
-    switch = upstream.state()
+        feed, redis = None, False
+    try:
+        switch = upstream.state()
+    except Unavailable:
+        switch = None
     return answers.json(
         {
-            "server_ms": time.time_ns() // 1_000_000,
+            "server_ms": _now_ms(),
             "source": settings.MARKETDATA_SOURCE,
             "simulated": settings.MARKETDATA_SOURCE == "simulator",
-            "upstream": {"on": switch.on, "why": switch.why},
+            "upstream": switch and {"on": switch.on, "why": switch.why},
             "feed": feed,
+            "stores": {"mongodb": switch is not None, "redis": redis},
         }
     )
+
+
+@api.get("/{path:rest}", include_in_schema=False)
+def nothing(request: HttpRequest, rest: str) -> HttpResponse:
+    raise HttpError(404, f"There is no {rest!r} here, only symbols, bars, quotes and status.")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

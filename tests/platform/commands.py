@@ -50,3 +50,8 @@ def manage(*arguments: str, source: SimulatorServer | None = None, **variables: 
         timeout=DEADLINE_S,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def manage_code(code: str, **variables: str) -> Ended:
+    """Python in a process of its own, with Django set up."""
+    return manage("shell", "--no-imports", "-c", code, **variables)
