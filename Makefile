@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := requirements.txt requirements-embedded.txt
+# Most tests wait for a real process; a file stays in one worker, and each worker has stores of its own.
+PARALLEL := -n 3 --dist loadfile
 INTERPRETERS := $(BIN)/python python3.11 python3.12 python3.13 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
@@ -17,13 +19,13 @@ run: runtime assets  ## the whole platform; PORT chooses the web port
 install: development assets
 
 test: development assets  ## what README.md calls the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-all: development assets peers  ## also independent clients, slow faults and several processes
-	@$(BIN)/python -m pytest -m '' $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m '' $(ARGS)
 
 test-slow: development assets peers  ## only what test-all adds to test
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 lint: development
 	@$(BIN)/ruff check .

@@ -206,7 +206,6 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 # A file that is edited while the embedded default runs is served as it is now.
 WHITENOISE_AUTOREFRESH = MONGODB_EMBEDDED

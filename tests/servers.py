@@ -29,6 +29,10 @@ def free_port() -> int:
 
 
 def _environment() -> None:
+    """Each process of a parallel run (pytest-xdist) has stores of its own; what it inherited is its parent's."""
+    for name, port_name in (("MONGODB_URI", "TESTS_MONGODB_PORT"), ("REDIS_URL", "TESTS_REDIS_PORT")):
+        if os.environ.pop(port_name, ""):
+            os.environ.pop(name, None)
     os.environ.setdefault("SECRET_KEY", "tests-only-" + "k" * 50)
     os.environ["VAR_DIR"] = str(_folder / "var")
     if "MONGODB_URI" not in os.environ:
@@ -88,7 +92,9 @@ def _start_redis(port: str) -> None:
     raise RuntimeError("the test redis-server did not answer")
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        return  # only hands out tests
     if port := os.environ.get("TESTS_REDIS_PORT"):
         _start_redis(port)
     if port := os.environ.get("TESTS_MONGODB_PORT"):

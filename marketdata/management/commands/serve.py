@@ -6,16 +6,17 @@ import socket
 import sys
 import warnings
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from infrastructure.errors import Rejected
+from marketdata.live import process
+from marketdata.live.protocol import MAX_MESSAGE_BYTES
 
 BACKLOG = 4096  # a storm of reconnecting browsers overflows the usual 50 (daphne) or 2048
-MESSAGE_BYTES = 65_536  # browsers send subscriptions, nothing larger
+MESSAGE_BYTES = 2 * MAX_MESSAGE_BYTES  # what is a little too large is refused with a reason, not by the server
 STOP_S = 5
 NOT_STARTABLE = 2
 LISTENING = "listening on "
@@ -36,7 +37,6 @@ class Command(BaseCommand):
             sys.exit(NOT_STARTABLE)
         # WhiteNoise reads files synchronously, which Django then does in a thread, and warns of: once is too much.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-        Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # empty without `collectstatic`; WhiteNoise warns
         self.stdout.write(f"{LISTENING}{settings.HOST}:{settings.PORT} with {settings.WEB_SERVER}")
         with contextlib.closing(listening):
             if settings.WEB_SERVER == "uvicorn":
@@ -81,7 +81,13 @@ def serve_with_uvicorn(listening: socket.socket, *, access_log: bool) -> None:
         log_level="info" if access_log else "warning",
         timeout_graceful_shutdown=STOP_S,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await process.close()  # browsers hear that this is a restart before their connections end
+            await super().shutdown(sockets)
+
+    Server(config).run(sockets=[listening])
 
 
 def serve_with_daphne(host: str, port: int, *, access_log: bool) -> None:
