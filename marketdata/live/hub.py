@@ -238,7 +238,7 @@ class Hub:
                 started = self._clock()
                 self._flush(slot)
                 busy += self._clock() - started
-                late = max(late, started - wake)
+                late += (started - wake) / SLOTS
             self.interval_s = next_interval(self._options.flush_s, self.interval_s, busy, late)
 
     def _flush(self, slot: _Slot) -> None:

@@ -6,7 +6,7 @@ BUSY, IDLE = 0.5, 0.25  # shares of the interval; the gap between them keeps it 
 
 
 def next_interval(base_s: float, current_s: float, busy_s: float, late_s: float) -> float:
-    """The interval of the next round, after one that spent `busy_s` on sending and woke up to `late_s` too late.
+    """The interval of the next round, after one that spent `busy_s` on sending and woke `late_s` late on average.
 
     A fixed rate under overload starves the reader of new data, and the delay grows without bound.
     """
