@@ -56,6 +56,7 @@ class Link:
         self._stop = threading.Event()
         self._line: Line | None = None
         self._failures = 0  # since the last good connection
+        self._state: tuple[State, str] = ("connecting", "")  # while there is no data
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def want(self, wanted: Wanted) -> None:
@@ -85,29 +86,25 @@ class Link:
     def _once(self) -> float:
         """One connection from its beginning to its end; the seconds to rest after it."""
         if self._wanted == Wanted():
+            self._state = ("connecting", "")
             self._report("stopped", "Nothing is wanted.")
             return WAKE_S
         try:
             self._ask_gate()
-            if not self._failures:
-                self._report("connecting", "")
+            self._report(*self._state)
             self._carry()
             return 0
         except GateShut as shut:
+            self._state = ("connecting", "")
             self._report("stopped", str(shut))
             return TICK_S
-        except Rejected as error:
-            logger.error("%s: %s", self._name, error)
-            self._report("refused", str(error))
-            self._failures += 1
-            return REFUSED_S
         except InfrastructureError as error:
             if self._stop.is_set():
                 return 0
             logger.warning("%s: %s", self._name, error)
-            self._report("reconnecting", str(error))
-            wait_s = error.retry_after_s if isinstance(error, Unavailable) else None
-            return max(self._backoff_s(), min(wait_s or 0, REFUSED_S))
+            self._state = ("refused" if isinstance(error, Rejected) else "reconnecting", str(error))
+            self._report(*self._state)
+            return self._pause_s(error)
 
     def _carry(self) -> None:
         """Until the end, or nothing is wanted. Raises what ended the connection."""
@@ -162,16 +159,25 @@ class Link:
         except InfrastructureError as error:
             raise GateShut(str(error)) from error
 
+    def _pause_s(self, error: InfrastructureError) -> float:
+        backoff_s = self._backoff_s()
+        if isinstance(error, Rejected):
+            return REFUSED_S
+        wait_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        return max(backoff_s, min(wait_s or 0, REFUSED_S))
+
     def _backoff_s(self) -> float:
         delay_s = RECONNECT.delay_s(self._failures, random.random)
         self._failures += 1
         return delay_s
 
     def _rest(self, seconds: float) -> None:
-        """Ends early when the gate shuts, so that the state says so, and at `stop`."""
+        """Ends early at `stop`, and when the gate shuts or nothing is wanted any more, so that the state says so."""
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0 and not self._stop.wait(min(left_s, TICK_S)):
             try:
                 self._ask_gate()
             except GateShut:
+                return
+            if self._wanted == Wanted():
                 return

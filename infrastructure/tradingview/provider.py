@@ -31,7 +31,8 @@ RESTS_S = 15.0
 
 
 class TradingViewProvider(IDataProvider):
-    """One connection, kept between calls and opened when needed; usable from several threads, which take turns.
+    """One connection, kept between calls and opened when needed; usable from several threads, which take turns, but not
+    across a fork.
 
     A page may be asked for long after the one before it; if the server has closed the connection meanwhile, that is
     Unavailable, and the caller asks again for what is older than what it has.

@@ -304,6 +304,32 @@ def test_a_shut_gate_closes_the_connection_and_an_open_one_resumes(server: Simul
         sink.until_states("connecting", "live", "stopped", "connecting", "live")
 
 
+def test_an_open_gate_resumes_after_a_lost_connection_too(server: SimulatorServer) -> None:
+    gate = Counting()
+    with Running(server, quotes("TEST:TICK"), gate) as sink:
+        sink.until_states("connecting", "live")
+        server.faults.set("close")
+        sink.until_states("connecting", "live", "reconnecting", "live")
+        gate.shut = True
+        sink.until(lambda _: sink.states[-1] == "stopped")
+        server.faults.set("silence")
+        gate.shut = False
+        sink.until_states("connecting", "live", "reconnecting", "live", "stopped", "connecting")
+
+
+def test_a_connection_no_longer_needed_is_no_longer_waited_for(server: SimulatorServer) -> None:
+    running = Running(server, quotes("NASDAQ:AAPL"), symbols_per_connection=1)
+    with running as sink:
+        sink.until_quotes("NASDAQ:AAPL")
+        running.provider.want(quotes("NASDAQ:AAPL", "TEST:TICK"))
+        sink.until_quotes("TEST:TICK")
+        server.faults.set("handshake_429", value=200)
+        server.faults.set("close", connection=2)
+        sink.until(lambda _: sink.states[-1] == "reconnecting")
+        running.provider.want(quotes("NASDAQ:AAPL"))
+        sink.until(lambda _: sink.states[-1] == "live")
+
+
 def test_a_gate_that_shuts_while_waiting_to_reconnect_is_told(server: SimulatorServer) -> None:
     gate = Counting()
     server.faults.set("handshake_429", value=200)
