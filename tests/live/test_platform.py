@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,12 +15,15 @@ import pytest
 
 from infrastructure.bars import Bar
 from infrastructure.intervals import INTERVALS
-from infrastructure.persistence import BarStore, Database
+from infrastructure.persistence import BarStore, Database, keys
+from infrastructure.persistence.live import LiveCache
 from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.tradingview.base import Quote
 from marketdata.live.errors import Code
+from marketdata.live.feed import LEASE_S
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
+from tests.live.browser import eventually
 from tests.live.platform import Client, ManagePy
 from tests.persistence.conftest import RedisServer
 from tests.servers import free_port
@@ -194,6 +199,33 @@ async def test_kill_of_the_leader_and_another_streams_without_a_missing_bar(
                 assert await in_thread(second.stop) == 0
     kept = await in_thread(lambda: stored(database, "TEST:TICK"))
     assert kept == list(market.bars("TEST:TICK", ONE_MINUTE, kept[0].time_ms, last_ms + MINUTE_MS))
+
+
+@pytest.mark.slow
+async def test_while_mongodb_hangs_quotes_go_on_and_closed_bars_wait(
+    platform: Platform, database: Database, redis_server: RedisServer
+) -> None:
+    clock, cache = platform.clock, LiveCache(redis_server.url)
+    mongod: int = (await in_thread(lambda: database.collection("symbol").database.command("serverStatus")))["pid"]
+    with platform.feed() as feed, platform.web():
+        async with watching(platform) as client:
+            await client.until(platform.shows_the_market)
+            minute_ms = clock.at_ms - clock.at_ms % MINUTE_MS
+            os.kill(mongod, signal.SIGSTOP)
+            try:
+                clock.at_ms = minute_ms + MINUTE_MS + 20_000
+                await eventually(lambda: bool((cache.get_json(keys.FEED) or {}).get("waiting_bars")))
+                hanging_until = time.monotonic() + 2 * LEASE_S
+                while time.monotonic() < hanging_until:
+                    clock.at_ms += 1000
+                    await client.until(platform.shows_the_market)
+                assert all(bar["t"] != minute_ms for bar in client.closed)
+            finally:
+                os.kill(mongod, signal.SIGCONT)
+            await client.until(lambda one: any(bar["t"] == minute_ms for bar in one.closed))
+            assert await in_thread(feed.stop) == 0
+    assert "stepping down" not in feed.log.read_text()
+    assert minute_ms in [bar.time_ms for bar in await in_thread(lambda: stored(database, "TEST:TICK"))]
 
 
 @pytest.mark.slow
