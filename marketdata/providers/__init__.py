@@ -4,9 +4,21 @@ as Django does for its own backends; another source is another class behind the 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from infrastructure.tradingview import IDataProvider, IStreamProvider
+from infrastructure.tradingview import (
+    IDataProvider,
+    IStreamProvider,
+    TradingViewProvider,
+    TradingViewWebSocketProvider,
+)
 
-__all__ = ["IDataProvider", "IStreamProvider", "get_provider", "get_stream_provider"]
+__all__ = [
+    "IDataProvider",
+    "IStreamProvider",
+    "TradingViewProvider",
+    "TradingViewWebSocketProvider",
+    "get_provider",
+    "get_stream_provider",
+]
 
 
 def get_provider() -> IDataProvider:
