@@ -97,7 +97,7 @@ def test_the_route_list_in_operations_is_complete() -> None:
                 found.add(path)
             elif hasattr(pattern, "url_patterns"):
                 found |= routes(pattern, path)
-            else:
+            elif "<path:" not in path:
                 found.add(path)
         return found
 
@@ -118,6 +118,9 @@ CREDENTIALS = {
 }
 
 
+PUBLISHED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the vector in the Standard Webhooks specification
+
+
 def test_no_credential_stands_in_the_tree() -> None:
     """Tokens and keys in tests are made there or plainly named as fake; nothing that looks real is committed."""
     found = []
@@ -126,7 +129,7 @@ def test_no_credential_stands_in_the_tree() -> None:
     ):
         if path.name.startswith("requirements") or path.name == "package-lock.json" or path == Path(__file__):
             continue
-        text = path.read_text()
+        text = path.read_text().replace(PUBLISHED, "")
         found += [
             f"{path.relative_to(ROOT)}: {what}" for what, pattern in CREDENTIALS.items() if re.search(pattern, text)
         ]
