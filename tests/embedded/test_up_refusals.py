@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infrastructure.embedded import FolderLock
-from tests.embedded.platform import environment, refused
 from tests.embedded.processes import plant_newer_version, uses
+from tests.embedded.refusals import environment, refused
 
 
 @pytest.fixture(autouse=True)

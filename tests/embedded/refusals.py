@@ -1,4 +1,4 @@
-"""`manage.py up` as a process of its own, on a folder and ports of its own."""
+"""Runs `manage.py up` where it must refuse to start; on a folder and a port of its own."""
 
 import os
 import subprocess
@@ -18,22 +18,14 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     return {**clean, "VAR_DIR": str(folder), "PORT": str(find_free()), **variables}
 
 
-def up(variables: dict[str, str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+def refused(variables: dict[str, str]) -> tuple[int, str]:
+    """Exit code and what it said on standard error."""
+    run = subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), "up"],
         env=variables,
         text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
-
-
-def refused(variables: dict[str, str]) -> tuple[int, str]:
-    """Exit code and what it said on standard error."""
-    with up(variables) as process:
-        try:
-            _, said = process.communicate(timeout=DEADLINE_S)
-        finally:
-            process.kill()
-    return process.returncode, said
+    return run.returncode, run.stderr
