@@ -54,6 +54,11 @@ def values(type: str, quotes: Iterable[str], bars: Iterable[str], closed: Collec
 class Connection:
     """`send` is the ASGI send; `cut` ends the consumer without another word. Times are the hub's clock in seconds."""
 
+    __slots__ = (  # there are thousands
+        "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_outbox", "_send", "_sending",
+        "_snapshot_bars", "_snapshot_quotes", "bars", "busy_since", "heard_at", "over", "pinged_at", "pings", "quotes",
+    )  # fmt: skip
+
     def __init__(self, send: Send, cut: Callable[[], None], now: float, clock: Callable[[], float]) -> None:
         self._send = send
         self._cut = cut

@@ -34,6 +34,7 @@ HEARTBEATS_MISSED = 2.5
 BUSY_LIMIT_S = 15.0  # a browser that takes nothing for so long is cut off
 READY_S = 2.0
 RETRY_S = 1.0
+SAY_AGAIN_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +105,15 @@ class Hub:
         await self._cache.aclose()
 
     async def _supervised(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Again and again until the step ends by itself; the same trouble is said once a minute."""
+        said, said_at = "", float("-inf")
         while True:
             try:
                 return await step()
             except InfrastructureError as error:
-                logger.warning("%s: %s", step.__name__, error)
+                if str(error) != said or self._clock() - said_at > SAY_AGAIN_S:
+                    said, said_at = str(error), self._clock()
+                    logger.warning("%s", error)
             except Exception:
                 logger.exception("%s failed", step.__name__)
             await asyncio.sleep(RETRY_S)

@@ -22,6 +22,7 @@ from infrastructure.tradingview.base import (
     SymbolRefused,
     Wanted,
 )
+from infrastructure.tradingview.hours import TradingHours
 from marketdata.live.bar_writer import BarWriter
 from marketdata.live.protocol import Feed, bar_topic
 from marketdata.live.publisher import Publisher
@@ -200,9 +201,13 @@ class Leader:
             return "absent", "The feed was stopped."
         if self._writer.full:
             return stream.state, "Bars are paused: too many closed ones wait for the database."
-        if stream.state == "live" and all_closed((one.hours for one in self._symbols.values()), now):
+        if stream.state == "live" and all_closed(self._streamed_hours(), now):
             return "market_closed", "No streamed market is open."
         return stream.state, stream.reason
+
+    def _streamed_hours(self) -> list[TradingHours | None]:
+        symbols = self._symbols
+        return [symbols[key].hours for key in self._wanted.quotes if key in symbols]
 
 
 def now_ms() -> int:

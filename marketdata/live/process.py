@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
-from infrastructure.persistence import Database, LiveSubscription, QuoteStore, mongodb_errors
+from infrastructure.persistence import Database, LiveSubscription, QuoteStore, at_most
 from infrastructure.persistence.live import AsyncLiveCache
 from marketdata.live.access import Access, active_accounts
 from marketdata.live.admission import Addresses
@@ -17,6 +17,8 @@ from marketdata.live.hub import Hub, HubOptions
 from marketdata.live.protocol import encode_quote
 from marketdata.live.symbols import KnownSymbols
 from marketdata.models import Symbol
+
+SYMBOLS_LIMIT_S = 2.0  # a browser that subscribes waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def stored_quotes() -> Mapping[str, bytes]:
     return {symbol: encode_quote(quote, 0, updated_ms) for symbol, (quote, updated_ms) in stored.items()}
 
 
-@mongodb_errors()
 def symbol_keys() -> Iterable[str]:
-    table = Symbol._meta.db_table
-    return [document["_id"] for document in Database().collection(table).find({}, {"_id": True})]
+    with at_most(SYMBOLS_LIMIT_S):
+        table = Database().collection(Symbol._meta.db_table)
+        return [document["_id"] for document in table.find({}, {"_id": True})]

@@ -101,6 +101,7 @@ class Client:
     async def _listen(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             await socket.send(json.dumps(self._wish))
+        with suppress(ConnectionClosed):  # what was said before the end is still there to read
             await self._take_all(socket)
         async with self._changed:
             self.codes.append(socket.close_code)
