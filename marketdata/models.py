@@ -83,8 +83,8 @@ class Quote(models.Model):
 
 
 class Pull(models.Model):
-    """How far the schedules have pulled one symbol and interval; what the feed pushes meanwhile does not count, so a gap
-    before it is still asked for."""
+    """How far the schedules have pulled one symbol and interval; what the feed pushes meanwhile does not count, so that
+    a gap before it is still asked for."""
 
     key = models.CharField(primary_key=True, db_column="_id", max_length=80, help_text="SYMBOL@interval")
     symbol = models.CharField(max_length=64)

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.core.management.base import OutputWrapper
-from django.utils import timezone
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 
-from infrastructure.times import to_ms
 from marketdata.models import BackfillJob
+from marketdata.services import backfill_jobs
 from marketdata.services.backfill import Step
 
 PLAIN_WIDTH = 120  # where no terminal has one
@@ -69,7 +68,7 @@ class Progress:
             return
         with rich_progress.Progress(*COLUMNS, console=self._console, transient=True) as shown:
             task = shown.add_task(str(job), total=1.0, said="")
-            yield lambda: shown.update(task, completed=share(job), said=_said(job))
+            yield lambda: shown.update(task, completed=backfill_jobs.share(job), said=_said(job))
 
     def summary(self) -> None:
         if not self._rows:
@@ -80,19 +79,6 @@ class Progress:
         for row in self._rows:
             table.add_row(str(row.job), row.job.state, *(f"{count:,}" for count in row.counts), f"{row.seconds:.1f}")
         self._console.print(table)
-
-
-def share(job: BackfillJob) -> float:
-    """How much of the wish is done, between 0 and 1: by bars, or by time for a range."""
-    if job.state == BackfillJob.State.DONE or job.ended:
-        return 1.0
-    if job.bars is not None:
-        return min(job.received / job.bars, 1.0)
-    if job.reached_at is None or job.start_at is None:
-        return 0.0
-    end = to_ms(job.end_at or timezone.now())
-    start = to_ms(job.start_at)
-    return min(max((end - to_ms(job.reached_at)) / max(end - start, 1), 0.0), 1.0)
 
 
 def _said(job: BackfillJob) -> str:

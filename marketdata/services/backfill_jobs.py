@@ -14,6 +14,7 @@ from django.utils import timezone
 from infrastructure.errors import Rejected
 from infrastructure.persistence import mongodb_errors
 from infrastructure.scheduling import JobScheduler
+from infrastructure.times import to_ms
 from marketdata.models import BackfillJob
 
 logger = logging.getLogger(__name__)
@@ -153,3 +154,16 @@ def tend(now: datetime) -> int:
             queued += 1
     BackfillJob.objects.filter(state__in=OVER, finished_at__lt=now - KEPT).delete()
     return queued
+
+
+def share(job: BackfillJob) -> float:
+    """How much of the wish is done, between 0 and 1: by bars, or by time for a range."""
+    if job.state == State.DONE or job.ended:
+        return 1.0
+    if job.bars is not None:
+        return min(job.received / job.bars, 1.0)
+    if job.reached_at is None or job.start_at is None:
+        return 0.0
+    end = to_ms(job.end_at or timezone.now())
+    start = to_ms(job.start_at)
+    return min(max((end - to_ms(job.reached_at)) / max(end - start, 1), 0.0), 1.0)

@@ -1,0 +1,213 @@
+"""Symbols: what is collected and streamed, how fresh it is, and the work an operator can start."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from infrastructure.errors import InfrastructureError
+from infrastructure.intervals import INTERVALS
+from infrastructure.scheduling import JobScheduler
+from infrastructure.times import to_ms
+from marketdata.admin import marks
+from marketdata.admin.reading import PlatformAdmin
+from marketdata.models import BackfillJob, BarSeries, Pull, Symbol
+from marketdata.services import backfill_jobs, overview, symbols
+from marketdata.services.freshness import Freshness
+
+BACKFILL_BARS = 5000
+CHOICES = [(name, name) for name in INTERVALS]
+FROM_THE_SOURCE = (
+    "description", "type", "currency", "timezone", "session", "price_scale", "min_move", "has_volume", "has_intraday",
+    "full_name", "pro_name", "venue", "update_mode", "delay_s", "aliases", "holidays", "corrections", "refreshed_at",
+    "note", "error", "created_at",
+)  # fmt: skip
+
+
+def _intervals(label: str, help_text: str) -> forms.MultipleChoiceField:
+    widget = forms.CheckboxSelectMultiple
+    return forms.MultipleChoiceField(choices=CHOICES, widget=widget, required=False, label=label, help_text=help_text)
+
+
+class SymbolForm(forms.ModelForm):
+    stream_intervals = _intervals("Stream bars of", "the feed keeps these forming and closed bars flowing at all times")
+    collect_intervals = _intervals("Collect bars of", "schedules pull these closed bars into the store")
+
+    class Meta:
+        model = Symbol
+        fields = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals")
+
+    def clean_key(self) -> str:
+        try:
+            return symbols.key_of(self.cleaned_data["key"])
+        except InfrastructureError as error:
+            raise ValidationError(str(error)) from error
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.instance.pk and not self.instance.has_intraday:
+            for field in ("stream_intervals", "collect_intervals"):
+                short = [name for name in self.cleaned_data.get(field, ()) if INTERVALS[name].intraday]
+                if short:
+                    self.add_error(field, f"The source offers no bars of {', '.join(short)} for it.")
+        return cleaned
+
+
+class FreshnessFilter(admin.SimpleListFilter):
+    title = parameter_name = "freshness"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, state.value) for state in Freshness]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> QuerySet[Symbol]:
+        if self.value() is None:
+            return queryset
+        kept = overview.kept(Symbol.objects.filter(active=True), to_ms(timezone.now()))
+        return queryset.filter(pk__in=[key for key, found in kept.items() if overview.worst(found) == self.value()])
+
+
+class SymbolChangeList(ChangeList):
+    """Asks once for what is kept of all the symbols on the page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        now_ms = to_ms(timezone.now())
+        kept = overview.kept(rows, now_ms)
+        for row in rows:
+            row.freshness_mark = marks.freshness(kept[row.key], now_ms)
+        self.result_list = rows
+
+
+@admin.register(Symbol)
+class SymbolAdmin(PlatformAdmin):
+    form = SymbolForm
+    list_display = ("key", "description", "freshness", "active", "resolved", "delay", "collected", "error")
+    list_filter = (FreshnessFilter, "active", "type", "currency")
+    search_fields = ("key", "description")
+    search_help_text = "symbol or description"
+    actions = ("refresh_information", "pull_now", "backfill", "activate", "deactivate")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SymbolChangeList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Symbol | None = None) -> Any:
+        wanted = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals")
+        if obj is None:
+            return [(None, {"fields": wanted, "description": "The source is asked for the rest once it is saved."})]
+        return [
+            (None, {"fields": wanted}),
+            ("What is kept", {"fields": ("kept", "series", "pulls")}),
+            ("From the source", {"fields": FROM_THE_SOURCE}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Symbol | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("key", "kept", "series", "pulls", *FROM_THE_SOURCE)
+
+    # --- columns ---
+
+    @admin.display
+    def freshness(self, row: Symbol) -> str:
+        return row.freshness_mark if row.active else marks.mark("inactive")  # type: ignore[attr-defined]
+
+    @admin.display(description="prices from")
+    def resolved(self, row: Symbol) -> str:
+        named = row.full_name if row.full_name != row.key else ""
+        return " ".join(part for part in (named, row.venue and f"({row.venue})") if part) or marks.NEVER
+
+    @admin.display(ordering="delay_s")
+    def delay(self, row: Symbol) -> str:
+        return f"{row.delay_s // 60} min" if row.delay_s else row.update_mode.replace("_", " ") or marks.NEVER
+
+    @admin.display(description="collects")
+    def collected(self, row: Symbol) -> str:
+        return ", ".join(name for name in INTERVALS if name in row.collect_intervals) or marks.NEVER
+
+    @admin.display(description="freshness")
+    def kept(self, row: Symbol) -> SafeString:
+        now_ms = to_ms(timezone.now())
+        return marks.kept_table(overview.kept([row], now_ms)[row.key], now_ms)
+
+    @admin.display(description="series")
+    def series(self, row: Symbol) -> SafeString | str:
+        links = (
+            (reverse("admin:marketdata_barseries_change", args=[one.pk]), one.interval)
+            for one in BarSeries.objects.filter(symbol=row.key)
+        )
+        return format_html_join(", ", '<a href="{}">{}</a>', links) or "no bars yet"
+
+    @admin.display(description="failed pulls")
+    def pulls(self, row: Symbol) -> SafeString | str:
+        failed = [one for one in Pull.objects.filter(symbol=row.key) if one.error]
+        return format_html_join(SafeString("<br>"), "{}: {}", ((one.interval, one.error) for one in failed)) or "none"
+
+    # --- changes ---
+
+    def save_model(self, request: HttpRequest, obj: Symbol, form: Any, change: bool) -> None:
+        if change:  # the source's fields may have been refreshed since the page was opened
+            obj.save(update_fields=form.changed_data)
+            return
+        obj.save(force_insert=True)
+        self._enqueue(request, "refresh_symbols", [obj.key])
+
+    def _enqueue(self, request: HttpRequest, task: str, *args: Any, **kwargs: Any) -> bool:
+        """The work itself is a worker's; a lost store is said instead of shown as a failed page."""
+        try:
+            JobScheduler().enqueue(f"marketdata.tasks.{task}", *args, **kwargs)
+        except InfrastructureError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return False
+        return True
+
+    @admin.action(description="Refresh information now", permissions=["change"])
+    def refresh_information(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
+        keys = [row.key for row in queryset]
+        if self._enqueue(request, "refresh_symbols", keys):
+            self.message_user(request, f"Information of {len(keys)} symbols is being refreshed.")
+
+    @admin.action(description="Pull new bars now", permissions=["change"])
+    def pull_now(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
+        rows = list(queryset)
+        for name in INTERVALS:
+            keys = [row.key for row in rows if name in row.collect_intervals]
+            if keys and not self._enqueue(request, "pull_bars", name, only=keys):
+                return
+        self.message_user(request, f"New bars of {len(rows)} symbols are being pulled.")
+
+    @admin.action(description=f"Backfill the newest {BACKFILL_BARS:,} bars", permissions=["change"])
+    def backfill(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
+        jobs = [
+            BackfillJob(symbol=row.key, interval=name, bars=BACKFILL_BARS, created_by=request.user)  # type: ignore[misc]
+            for row in queryset
+            for name in row.collect_intervals
+        ]
+        try:
+            for job in jobs:
+                backfill_jobs.enqueue(job)
+        except InfrastructureError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        listed = reverse("admin:marketdata_backfilljob_changelist")
+        self.message_user(request, format_html('{} backfills are queued: <a href="{}">jobs</a>.', len(jobs), listed))
+
+    @admin.action(description="Activate", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
+        self._set_active(request, queryset, True)
+
+    @admin.action(description="Deactivate: neither pulled nor streamed", permissions=["change"])
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
+        self._set_active(request, queryset, False)
+
+    def _set_active(self, request: HttpRequest, queryset: QuerySet[Symbol], active: bool) -> None:
+        changed = queryset.exclude(active=active)
+        for row in changed:
+            self.log_change(request, row, f"{'Activated' if active else 'Deactivated'}.")
+        count = changed.update(active=active)
+        self.message_user(request, f"{count} symbols are now {'active' if active else 'inactive'}.")

@@ -1,0 +1,89 @@
+"""How fresh each symbol is, and the state of the whole in a few numbers, from reads whose cost does not grow with the
+history. Used by the admin."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.intervals import parse_interval
+from infrastructure.persistence import Cache, Database, QuoteStore, keys, mongodb_errors
+from marketdata.models import BackfillJob, Symbol
+from marketdata.services import hours, series, upstream
+from marketdata.services.freshness import Freshness, of_bars, of_quote
+
+WORST_FIRST = (Freshness.MISSING, Freshness.STALE, Freshness.FRESH)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One thing we hold of a symbol: the bars of an interval, or (interval "") its quote; `at_ms` of the newest."""
+
+    interval: str
+    freshness: Freshness
+    at_ms: int | None
+
+
+def kept(symbols: Iterable[Symbol], now_ms: int) -> dict[str, list[Kept]]:
+    """By key, of all it is to stream and collect; in two round trips however many."""
+    rows = list(symbols)
+    newest = series.last_bars_ms(series.store())
+    quotes = QuoteStore(Database()).load([row.key for row in rows])
+    return {row.key: _kept(row, newest, quotes, now_ms) for row in rows}
+
+
+def _kept(
+    symbol: Symbol, newest: Mapping[tuple[str, str], int], quotes: Mapping[str, tuple[Any, int]], now_ms: int
+) -> list[Kept]:
+    try:
+        known = hours.of_symbol(symbol)
+    except InfrastructureError:  # trading hours that nobody can read: what is missing still shows
+        known = None
+    found = []
+    if symbol.stream_quotes:
+        updated_ms = quotes[symbol.key][1] if symbol.key in quotes else None
+        found.append(Kept("", of_quote(updated_ms, known, now_ms), updated_ms))
+    for name in symbol.collect_intervals:
+        last_ms = newest.get((symbol.key, name))
+        found.append(Kept(name, of_bars(last_ms, known, parse_interval(name), symbol.delay_s, now_ms), last_ms))
+    return found
+
+
+def worst(found: Iterable[Kept]) -> Freshness:
+    have = {one.freshness for one in found}
+    return next((state for state in WORST_FIRST if state in have), Freshness.FRESH)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """None stands for what cannot be asked at the moment."""
+
+    feed: dict[str, Any] | None
+    switch: upstream.State | None
+    symbols: dict[Freshness, int] | None
+    jobs: dict[str, int] | None
+
+
+def overview(now_ms: int) -> Overview:
+    feed: dict[str, Any] | None
+    try:
+        feed = Cache.from_settings().get_json(keys.FEED) or {"state": "absent", "reason": "No feed is running."}
+    except InfrastructureError:
+        feed = None
+    try:
+        return Overview(feed, upstream.state(), _symbols(now_ms), _jobs())
+    except Unavailable:
+        return Overview(feed, None, None, None)
+
+
+@mongodb_errors()
+def _symbols(now_ms: int) -> dict[Freshness, int]:
+    states = kept(Symbol.objects.filter(active=True), now_ms).values()
+    return dict(Counter(map(worst, states)))  # a Counter has an entry for every name, which confuses templates
+
+
+@mongodb_errors()
+def _jobs() -> dict[str, int]:
+    unfinished = ("queued", "running", "paused", "failed")
+    return dict(Counter(BackfillJob.objects.filter(state__in=unfinished).values_list("state", flat=True)))
