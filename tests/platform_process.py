@@ -22,7 +22,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 180.0
 STOP_S = 30.0
-TELLS_PROCESS = re.compile(r"^\S+ up *\| (\w+) .* (\d+)$")
+TELLS_PROCESS = re.compile(r"^\S+ up *\| (\w+) {2,}.* (\d+)$")
 
 
 @dataclass
