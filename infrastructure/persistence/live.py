@@ -12,8 +12,8 @@ FENCE_TTL_MS = 60_000  # longer than any pause after which a replaced leader may
 FEED_TTL_MS = 5_000
 
 # One step, so that no write of a replaced leader can slip between a check and its effect.
-# ARGV: fence, its ttl, feed state or "", its ttl, block, "1" to start the hashes anew, counts of quotes and of bars, then
-# their pairs, then the bars to forget.
+# ARGV: fence, its ttl, feed state or "", its ttl, block, "1" to start the hashes anew, counts of quotes and of bars,
+# then their pairs, then the bars to forget.
 SPEAK = """
 local last = redis.call('GET', KEYS[1])
 if last and tonumber(last) > tonumber(ARGV[1]) then return 0 end
