@@ -95,6 +95,15 @@ export class Candles {
     this.#box.setAttribute("aria-label", `Candlestick chart of ${symbol}, ${interval}, last close ${last?.c ?? "unknown"}`);
   }
 
+  /** Closed bars may have been missed while the connection was away: the newest page again, merged into what is here. */
+  refresh() {
+    if (!this.#shown || this.#loading) return;
+    this.#fetch({}, (bars) => {
+      this.#bars = merge(this.#bars, bars);
+      this.#draw();
+    });
+  }
+
   #older() {
     if (this.#loading || !this.#bars.length) return;
     this.#fetch({ before_ms: this.#bars[0].t }, (bars) => {
@@ -155,7 +164,7 @@ const candle = ({ t, o, h, l, c }) => ({ time: t / 1000, open: o, high: h, low: 
 
 const column = ({ t, o, c, v }, { up, down }) => ({ time: t / 1000, value: v ?? 0, color: c >= o ? up : down });
 
-/** Two ascending lists as one; where both have a time, the second (newer) wins. */
+/** Two ascending lists as one; where both have a time, the second wins. */
 function merge(older, newer) {
   const byTime = new Map([...older, ...newer].map((bar) => [bar.t, bar]));
   return [...byTime.values()].sort((a, b) => a.t - b.t);

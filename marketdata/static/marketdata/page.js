@@ -50,6 +50,7 @@ client.addEventListener("connection", ({ detail }) => {
 });
 client.addEventListener("hello", ({ detail }) => {
   element("simulated").hidden = !detail.simulated;
+  candles.refresh();
 });
 client.addEventListener("feed", ({ detail }) => {
   const [look, text] = FEEDS[detail?.state] ?? ["bad", "feed not running"];
