@@ -150,6 +150,31 @@ class BackfillJob(models.Model):
         return f"{self.symbol} {self.interval}"
 
 
+class Finding(models.Model):
+    """Something wrong with somebody's data: a bar that was set aside with its reason, a difference between two series.
+    Written by the FindingStore; what was seen longest ago is forgotten first."""
+
+    key = models.CharField(primary_key=True, db_column="_id", max_length=140)
+    kind = models.CharField(max_length=16)
+    symbol = models.CharField(max_length=64)
+    interval = models.CharField(max_length=INTERVAL_LENGTH)
+    reason = models.CharField(max_length=300)
+    first_ms = models.BigIntegerField()
+    last_ms = models.BigIntegerField()
+    values = ArrayField(models.FloatField(), default=list, help_text="open, high, low, close, volume")
+    seen = models.IntegerField("times seen", default=1)
+    first_seen_at = models.DateTimeField()
+    seen_at = models.DateTimeField("last seen", db_index=True)
+
+    class Meta:
+        db_table = "finding"
+        default_permissions = ("view", "delete")
+        ordering = ("-seen_at",)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class UpstreamSwitch(models.Model):
     """The one switch over all traffic to the source (a single document, `_id` "upstream")."""
 

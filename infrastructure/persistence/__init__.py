@@ -1,5 +1,6 @@
 from infrastructure.persistence.bar_documents import Series, Written
 from infrastructure.persistence.bars import BarStore
+from infrastructure.persistence.findings import FindingStore, Found
 from infrastructure.persistence.mongodb import Database, Lease, at_most, mongodb_errors
 from infrastructure.persistence.quotes import QuoteStore
 from infrastructure.persistence.redis import Cache
@@ -10,12 +11,13 @@ __all__ = [
     "BarStore",
     "Cache",
     "Database",
+    "FindingStore",
+    "Found",
     "Lease",
     "LiveSubscription",
     "QuoteStore",
     "Series",
     "Written",
-    "at_most",
     "at_most",
     "mongodb_errors",
 ]

@@ -95,7 +95,7 @@ class History:
     """One answer, or one page of it: closed bars, ascending, and the forming bar where the page reaches the present.
 
     `ended` says why the source has nothing older: "end" (the first bar there is), "limit" (the plan's depth),
-    "" (it may have more).
+    "" (it may have more). `server_ms` is the source's own clock as it answered, None where it does not say.
     """
 
     info: SymbolInfo
@@ -103,6 +103,7 @@ class History:
     bars: Bars
     forming: Bar | None = None
     ended: Literal["", "end", "limit"] = ""
+    server_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class QuoteUpdate:
 
 @dataclass(frozen=True, slots=True)
 class BarUpdate:
-    """The newest bar of a watched (symbol, interval). `closed`: it will not change any more."""
+    """The newest bar of a watched (symbol, interval). `closed`: it will not change any more. `server_ms` is the
+    source's own clock, None where it does not say."""
 
     symbol: str
     interval: Interval
@@ -124,6 +126,7 @@ class BarUpdate:
     closed: bool
     close_ms: int  # when it closes, or closed
     received_ms: int
+    server_ms: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ class IDataProvider(ABC):
             Bars.concat([page.bars for page in reversed(pages)]),
             newest.forming,
             oldest.ended,
+            newest.server_ms,
         )
 
     @abstractmethod

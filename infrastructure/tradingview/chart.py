@@ -92,7 +92,10 @@ class Chart:
 
     def is_closed(self, open_ms: int, now_ms: int) -> bool:
         """A delayed feed runs behind the clock: its minute is over when the delay has passed as well."""
-        return self._session.server_ms(now_ms) - self._delay_ms >= self.close_ms(open_ms) + GRACE_MS
+        return self.server_ms(now_ms) - self._delay_ms >= self.close_ms(open_ms) + GRACE_MS
+
+    def server_ms(self, now_ms: int) -> int:
+        return self._session.server_ms(now_ms)
 
     @property
     def _delay_ms(self) -> int:

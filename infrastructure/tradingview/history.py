@@ -123,7 +123,7 @@ class HistoryRequest:
         self.more_to_come = not (ended or covered or self._left == 0)
         if self.info is None:
             raise Malformed(f"TradingView sent a history of {self.symbol} without saying what it is.")
-        return History(self.info, self._chart.interval, bars, forming, ended)
+        return History(self.info, self._chart.interval, bars, forming, ended, self._session.server_ms(now_ms))
 
     def _refuse_a_hole(self, older: int) -> None:
         """An empty answer may have been a lost page: then the numbers of the next one do not follow."""

@@ -67,4 +67,5 @@ class LiveSeries:
 
     def _update(self, bar: Bar, closed: bool, now_ms: int) -> BarUpdate:
         chart = self.chart
-        return BarUpdate(chart.symbol, chart.interval, bar, closed, chart.close_ms(bar.time_ms), now_ms)
+        close_ms, server_ms = chart.close_ms(bar.time_ms), chart.server_ms(now_ms)
+        return BarUpdate(chart.symbol, chart.interval, bar, closed, close_ms, now_ms, server_ms)

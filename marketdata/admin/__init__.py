@@ -1,5 +1,5 @@
 """The operator's pages."""
 
-from marketdata.admin import history, jobs, schedules, switch, symbols
+from marketdata.admin import findings, history, jobs, schedules, switch, symbols
 
-__all__ = ["history", "jobs", "schedules", "switch", "symbols"]
+__all__ = ["findings", "history", "jobs", "schedules", "switch", "symbols"]

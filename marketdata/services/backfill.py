@@ -16,7 +16,7 @@ from infrastructure.times import from_ms, to_ms
 from infrastructure.tradingview.base import History
 from marketdata.models import BackfillJob
 from marketdata.providers import IDataProvider, get_provider
-from marketdata.services import backfill_jobs
+from marketdata.services import backfill_jobs, intake
 from marketdata.services.backfill_jobs import State
 from marketdata.services.series import series_of, store
 from marketdata.services.upstream import UpstreamOff
@@ -106,7 +106,7 @@ def _pages(job: BackfillJob, provider: IDataProvider) -> Generator[History]:
 def _store(job: BackfillJob, bars: BarStore, page: History) -> Step:
     step = Step()
     if len(page.bars):
-        written = bars.write(series_of(bars, job.symbol, page.interval, page.info), page.bars)
+        written = intake.store(bars, series_of(bars, job.symbol, page.interval, page.info), page)
         step = Step(len(page.bars), written.new, written.corrected, written.documents)
     _checkpoint(
         job,

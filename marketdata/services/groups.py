@@ -6,7 +6,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 
-VIEWED = ("symbol", "quote", "barseries", "barchunk", "backfilljob", "pull", "upstreamswitch")
+VIEWED = ("symbol", "quote", "barseries", "barchunk", "backfilljob", "pull", "upstreamswitch", "finding")
 VIEWER = frozenset(f"view_{model}" for model in VIEWED)
 OPERATOR = VIEWER | {
     "add_symbol",
@@ -14,6 +14,7 @@ OPERATOR = VIEWER | {
     "add_backfilljob",
     "change_backfilljob",
     "change_upstreamswitch",
+    "delete_finding",
     "view_schedule",
     "change_schedule",
     "view_success",

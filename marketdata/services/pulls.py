@@ -18,7 +18,7 @@ from infrastructure.persistence import BarStore, mongodb_errors
 from infrastructure.times import from_ms
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.providers import IDataProvider
-from marketdata.services import backfill_jobs, hours, symbols
+from marketdata.services import backfill_jobs, hours, intake, symbols
 from marketdata.services.series import series_of
 from marketdata.services.upstream import UpstreamOff
 
@@ -128,7 +128,7 @@ def _pull_one(
     count = FIRST_BARS if start_ms is None else None
     pages = list(provider.pages(symbol.key, interval, bars=count, start_ms=start_ms))
     # In one write and in the order of time: a pull that dies between pages must not leave a hole behind its end.
-    received = Bars.concat([page.bars for page in reversed(pages)])
+    received = Bars.concat([intake.accept(page, symbol.key) for page in reversed(pages)])
     written = bars.write(series_of(bars, symbol.key, interval, info), received)
     if written.corrected:
         logger.warning("%s %s: %s closed bars were corrected by the source", symbol.key, interval, written.corrected)
