@@ -35,7 +35,7 @@ def main() -> None:
         create(arguments.venv)
     print(f"Installing {', '.join(wanted)} into {arguments.venv} …", flush=True)
     files = [word for file in arguments.files for word in ("-r", str(file))]
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
     if subprocess.run([*pip, *files], check=False).returncode:
         sys.exit(f"pip could not install {', '.join(wanted)}: its lines above say why.")
     stamp.write_text(json.dumps(installed | wanted, indent=1))
