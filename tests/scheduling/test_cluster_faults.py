@@ -46,7 +46,9 @@ def test_a_task_over_its_time_fails_and_its_worker_is_replaced(start: Start, sch
     assert runs().count_documents({"name": "endless"}) == 1
 
 
-def test_a_job_that_kills_every_worker_or_that_nobody_can_read_is_given_up(start: Start, scheduler: JobScheduler) -> None:
+def test_a_job_that_kills_every_worker_or_that_nobody_can_read_is_given_up(
+    start: Start, scheduler: JobScheduler
+) -> None:
     cluster = start()
     jobs.insert(jobs.queue("pulls"), "unreadable", "not signed by us")
     scheduler.enqueue(f"{TASKS}.die", key="die")
