@@ -29,6 +29,7 @@ BODY = struct.Struct("<qqqIBBB6B3x")
 LARGEST_BODY = 2**30
 
 INTEGERS: tuple[np.dtype[Any], ...] = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"))
+LIMITS = tuple((int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in INTEGERS)
 DOUBLES, ABSENT = 8, 9  # other kinds of a column; below 4 they are indexes of INTEGERS
 WIDTHS: dict[int, Any] = {4: np.int32, 8: np.int64}
 RAW = 255  # "decimals" of columns kept as doubles
@@ -38,6 +39,7 @@ SAMPLE = np.arange(64) * 2_654_435_761  # modulo the bars: spread, and in step w
 MOST_EXCEPTIONS = 0.05  # a share of the values; beyond it doubles take less room
 
 Ints = NDArray[np.int64]
+AnyInts = NDArray[np.int32] | NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 
@@ -47,6 +49,7 @@ def allocate(n: int) -> Bars:
     return Bars(block[0].view(np.int64), *block[1:])
 
 
+@np.errstate(all="ignore")
 def encode(bars: Bars) -> bytes:
     n = len(bars)
     out = _Writer()
@@ -66,10 +69,10 @@ def encode(bars: Bars) -> bytes:
     out.pad(positions.astype("<u4"))
     out.pad(odd.astype("<f8"))
     decimals = (RAW if scaled is None else scaled.decimals for scaled in (scaled_prices, scaled_volumes))
-    body = BODY.pack(first, step, first_close, len(odd), *decimals, width, *out.kinds) + b"".join(out.parts)
-    packed = lz4.block.compress(body, store_size=False)
-    rest = struct.pack("<II", n, len(body)) + packed
-    return struct.pack("<BI", VERSION, zlib.crc32(rest)) + rest
+    head = BODY.pack(first, step, first_close, len(odd), *decimals, width, *out.kinds)
+    body = b"".join((head, *out.parts))
+    sizes, packed = struct.pack("<II", n, len(body)), lz4.block.compress(body, store_size=False)
+    return b"".join((struct.pack("<BI", VERSION, zlib.crc32(packed, zlib.crc32(sizes))), sizes, packed))
 
 
 def count(blob: bytes) -> int:
@@ -83,17 +86,19 @@ def decode(blob: bytes) -> Bars:
     return bars
 
 
-def decode_into(blob: bytes, out: Bars, at: int) -> int:
-    """Writes the blob's bars to out[at:]; gives how many. Malformed when anything about the blob is wrong."""
+def decode_into(blob: bytes, out: Bars, at: int, start_ms: int | None = None, end_ms: int | None = None) -> int:
+    """Writes the blob's bars to out[at:]; gives how many. Malformed when anything about the blob is wrong.
+
+    With a limit only those with start_ms <= time < end_ms, which costs less; for bars of increasing times.
+    """
     n, size = _head(blob)
     if zlib.crc32(memoryview(blob)[CHECKED_FROM:]) != struct.unpack_from("<I", blob, 1)[0]:
         raise Malformed("The checksum of a blob of bars is wrong.", repr(blob))
     try:
         body = lz4.block.decompress(memoryview(blob)[HEAD.size :], uncompressed_size=size)
-        _decode_body(body, n, out[at : at + n])
+        return _decode_body(body, n, out[at : at + n], start_ms, end_ms)
     except (lz4.block.LZ4BlockError, ValueError, TypeError, ArithmeticError, LookupError, struct.error) as error:
         raise Malformed(f"A blob of bars cannot be unpacked: {error}", repr(blob)) from None
-    return n
 
 
 def _head(blob: bytes) -> tuple[int, int]:
@@ -108,22 +113,19 @@ def _head(blob: bytes) -> tuple[int, int]:
 class _Writer:
     def __init__(self) -> None:
         self.kinds: list[int] = []
-        self.parts: list[bytes] = []
+        self.parts: list[Any] = []  # arrays and the bytes between them
 
     def pad(self, column: NDArray[Any]) -> None:
-        raw = column.tobytes()
-        self.parts.append(raw + bytes(-len(raw) % 8))
+        self.parts += (column, bytes(-column.nbytes % 8))
 
     def put(self, column: NDArray[Any], kind: int) -> None:
         self.kinds.append(kind)
         self.pad(column)
 
-    def put_narrow(self, column: Ints) -> None:
-        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
-        for kind, dtype in enumerate(INTEGERS):
-            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-                self.put(column.astype(dtype), kind)
-                return
+    def put_narrow(self, column: AnyInts) -> None:
+        low, high = int(column.min(initial=0)), int(column.max(initial=0))
+        kind = next(kind for kind, (least, most) in enumerate(LIMITS) if least <= low and high <= most)
+        self.put(column.astype(INTEGERS[kind]), kind)
 
 
 class _Reader:
@@ -146,48 +148,55 @@ class _Reader:
             raise ValueError("its length is wrong")
 
 
-def _decode_body(body: bytes, n: int, out: Bars) -> None:
+def _decode_body(body: bytes, n: int, out: Bars, start_ms: int | None, end_ms: int | None) -> int:
     first, step, first_close, odd, price_decimals, volume_decimals, width, time_kind, *kinds = BODY.unpack_from(body)
     reader = _Reader(body, BODY.size)
-    if time_kind == ABSENT:
-        np.multiply(np.arange(n), step, out=out.time_ms)
-    else:
-        np.cumsum(reader.column(time_kind, n), out=out.time_ms, dtype=np.int64)
-        out.time_ms[:] *= step
-    out.time_ms[:] += first
+    times = np.arange(n) if time_kind == ABSENT else np.cumsum(reader.column(time_kind, n), dtype=np.int64)
     columns = [reader.column(kind, n) for kind in kinds]
-    if price_decimals == RAW:
-        for target, column in zip((out.open, out.high, out.low, out.close), columns[:4], strict=True):
-            target[:] = column
-    else:
-        _decode_prices(columns, first_close, WIDTHS[width], POWERS[price_decimals], out)
-    if volume_decimals == RAW:
-        out.volume[:] = columns[4]
-    else:
-        np.divide(columns[4], POWERS[volume_decimals], out=out.volume)
     positions, values = reader.take(np.dtype("<u4"), odd), reader.take(np.dtype("<f8"), odd)
     reader.finish()
+    times *= step
+    times += first
+    low = 0 if start_ms is None else int(np.searchsorted(times, start_ms))
+    high = n if end_ms is None else max(low, int(np.searchsorted(times, end_ms)))
+    out = out[: high - low]
+    out.time_ms[:] = times[low:high]
+    if price_decimals == RAW:
+        for target, column in zip((out.open, out.high, out.low, out.close), columns[:4], strict=True):
+            target[:] = column[low:high]
+    else:
+        _decode_prices(columns, first_close, WIDTHS[width], POWERS[price_decimals], out, low, high)
+    if volume_decimals == RAW:
+        out.volume[:] = columns[4][low:high]
+    else:
+        np.divide(columns[4][low:high], POWERS[volume_decimals], out=out.volume)
     if odd:
-        which, where = np.divmod(positions, n)
+        which, where = np.divmod(positions.astype(np.int64), n)
+        inside = (low <= where) & (where < high)
         for index, target in enumerate(out.columns[1:]):
-            target[where[which == index]] = values[which == index]
+            here = inside & (which == index)
+            target[where[here] - low] = values[here]
+    return high - low
 
 
-def _decode_prices(columns: list[NDArray[Any]], first_close: int, integer: Any, scale: float, out: Bars) -> None:
-    steps, opens, highs, lows, _ = columns
-    closes = np.empty(len(steps) + 1, integer)
+def _decode_prices(
+    columns: list[NDArray[Any]], first_close: int, integer: Any, scale: float, out: Bars, low: int, high: int
+) -> None:
+    """The bars from `low` to `high`: closes are summed from the first bar on, the rest costs only what is wanted."""
+    steps, opens, highs, lows, _ = (column[:high] for column in columns)
+    closes = np.empty(high + 1, integer)
     closes[0] = first_close
-    close = closes[1:]
-    np.cumsum(steps, dtype=integer, out=close)
-    close += integer(first_close)
-    open_ = closes[:-1] + opens
+    np.cumsum(steps, dtype=integer, out=closes[1:])
+    closes[1:] += integer(first_close)
+    close = closes[low + 1 :]
+    open_ = closes[low:-1] + opens[low:]
     np.divide(close, scale, out=out.close)
     np.divide(open_, scale, out=out.open)
     edge: Any = np.maximum(open_, close)
-    edge += highs
+    edge += highs[low:]
     np.divide(edge, scale, out=out.high)
     np.minimum(open_, close, out=edge)
-    edge -= lows
+    edge -= lows[low:]
     np.divide(edge, scale, out=out.low)
 
 
@@ -196,61 +205,70 @@ def _put_times(out: _Writer, times: Ints) -> tuple[int, int]:
     if len(times) < 2:
         out.put(times[:0], ABSENT)
         return (int(times[0]) if len(times) else 0), 0
-    steps = np.diff(times)
-    if (steps == steps[0]).all():
+    steps = times[1:] - times[:-1]
+    others = steps[steps != steps[0]]
+    if not len(others):
         out.put(times[:0], ABSENT)
         return int(times[0]), int(steps[0])
-    unit = max(int(np.gcd.reduce(steps)), 1)
+    unit = max(int(np.gcd(np.gcd.reduce(others), steps[0])), 1)
     out.put_narrow(np.concatenate(([0], steps // unit)))
     return int(times[0]), unit
 
 
-def _put_prices(out: _Writer, prices: Ints) -> tuple[int, int]:
+def _put_prices(out: _Writer, prices: AnyInts) -> tuple[int, int]:
     """First close and width; columns: steps of close, open from the close before, high above the body, low below it."""
-    open_, high, low, close = prices
-    first = int(close[0]) if close.size else 0
-    before = np.concatenate(([first], close[:-1]))
+    narrow = prices.max(initial=0) < 2**29 and prices.min(initial=0) > -(2**29)  # sums and differences fit 32 bits
+    open_, high, low, close = prices.astype(np.int32 if narrow else np.int64, copy=False)
+    before = np.concatenate((close[:1], close[:-1]))
     out.put_narrow(close - before)
     out.put_narrow(open_ - before)
     out.put_narrow(high - np.maximum(open_, close))
     out.put_narrow(np.minimum(open_, close) - low)
-    narrow = int(np.abs(prices).max(initial=0)) < 2**29  # then sums and differences of any two fit 32 bits
-    return first, 4 if narrow else 8
+    return int(close[0]) if close.size else 0, 4 if narrow else 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """values = integers / 10**decimals, but for those marked as odd."""
+    """values = integers / 10**decimals, but for those marked as odd (None: all are)."""
 
     decimals: int
-    integers: Ints
-    odd: NDArray[np.bool_]
+    integers: AnyInts
+    odd: NDArray[np.bool_] | None
 
 
 def _scaled(values: Doubles) -> _Scaled | None:
     """Rows of one length, as integers of one scale; None where doubles take less room."""
-    sample = values[:, SAMPLE % max(values.shape[1], 1)] if values.size else values
-    for decimals in range(len(POWERS)):
-        if _mostly_exact(_as_integers(sample, decimals)):
-            scaled = _as_integers(values, decimals)
-            if _mostly_exact(scaled):
-                return scaled
+    for decimals in _likely_decimals(values):
+        scaled = _as_integers(values, decimals)
+        if scaled.odd is None or scaled.odd.sum() <= MOST_EXCEPTIONS * scaled.odd.size:
+            return scaled
     return None
 
 
-def _mostly_exact(scaled: _Scaled) -> bool:
-    return bool(scaled.odd.sum() <= MOST_EXCEPTIONS * scaled.odd.size)
+def _likely_decimals(values: Doubles) -> list[int]:
+    """Those with which most of a sample are exact."""
+    sample = values[:, SAMPLE % max(values.shape[1], 1)].ravel() if values.size else np.zeros(1)
+    odd = _rounded(sample, POWERS[:, None])[1]
+    return [int(decimals) for decimals in np.flatnonzero(odd.sum(axis=1) <= MOST_EXCEPTIONS * sample.size)]
 
 
 def _as_integers(values: Doubles, decimals: int) -> _Scaled:
     power = POWERS[decimals]
-    with np.errstate(all="ignore"):
-        rounded = np.rint(values * power) + 0.0  # an integer has no -0.0: make it differ here, so that it is odd
-        lost = ~(np.abs(rounded) < EXACT)  # NaN and infinity too
-        odd = lost | ((rounded / power).view(np.int64) != values.view(np.int64))
+    narrow = np.rint(values * power).astype(np.int32)
+    if np.array_equal((narrow / power).view(np.int64), values.view(np.int64)):  # nearly always: half the work
+        return _Scaled(decimals, narrow, None)
+    rounded, odd = _rounded(values, power)
+    lost = ~(np.abs(rounded) < EXACT)
     if lost.any():
         _fill(rounded, lost)
     return _Scaled(decimals, rounded.astype(np.int64), odd)
+
+
+def _rounded(values: Doubles, power: Any) -> tuple[Doubles, NDArray[np.bool_]]:
+    """values * power without fractions, and which of these do not give the value back: NaN and infinity too."""
+    rounded = np.rint(values * power) + 0.0  # an integer has no -0.0: make it differ here, so that it is odd
+    back = rounded / power
+    return rounded, ~(np.abs(rounded) < EXACT) | (back.view(np.int64) != values.view(np.int64))
 
 
 def _fill(rows: Doubles, lost: NDArray[np.bool_]) -> None:
@@ -263,7 +281,7 @@ def _fill(rows: Doubles, lost: NDArray[np.bool_]) -> None:
 
 
 def _exceptions(scaled: _Scaled | None, values: Doubles, offset: int) -> tuple[Ints, Doubles]:
-    if scaled is None or not scaled.odd.any():
+    if scaled is None or scaled.odd is None:
         return np.empty(0, np.int64), np.empty(0)
     positions = np.flatnonzero(scaled.odd)
     return positions + offset, values.ravel()[positions]

@@ -12,7 +12,6 @@ the same time.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +89,8 @@ def chunk_start(series: Series, ms: int) -> int:
 
 def chunk_id(series: Series, start_ms: int) -> str:
     moment = from_ms(start_ms)
-    return f"{series.id}:{series.revision}:{moment.year:04}{moment:%m%dT%H%M}"
+    day = f"{moment.year:04}{moment.month:02}{moment.day:02}"
+    return f"{series.id}:{series.revision}:{day}T{moment.hour:02}{moment.minute:02}"
 
 
 def id_range(series: Series, start_ms: int | None, end_ms: int | None) -> Document:
@@ -112,9 +112,9 @@ def cleaned(bars: Bars) -> Bars:
     if any(column.shape != (len(times),) for column in columns):
         raise Rejected("The columns of bars differ in length.")
     clean = Bars(times, *columns)
-    if (np.diff(times) <= 0).any():
+    if (times[1:] <= times[:-1]).any():
         order = np.argsort(times, kind="stable")
-        order = order[np.append(np.diff(times[order]) > 0, True)]
+        order = order[np.append(times[order[1:]] > times[order[:-1]], True)]
         clean = clean[order]
     if len(clean):
         _check_time(int(clean.time_ms[0]))
@@ -124,12 +124,12 @@ def cleaned(bars: Bars) -> Bars:
 
 def by_chunk(series: Series, bars: Bars) -> Iterator[tuple[int, Bars]]:
     """(start_ms of the chunk, its part of the bars), ascending."""
-    if not len(bars):
-        return
-    starts = (bars.time_ms - MONDAY_MS) // series.span_ms * series.span_ms + MONDAY_MS
-    cuts = [0, *(np.flatnonzero(np.diff(starts)) + 1).tolist(), len(bars)]
-    for low, high in pairwise(cuts):
-        yield int(starts[low]), bars[low:high]
+    at = 0
+    while at < len(bars):
+        start_ms = chunk_start(series, int(bars.time_ms[at]))
+        end = at + int(np.searchsorted(bars.time_ms[at:], start_ms + series.span_ms))
+        yield start_ms, bars[at:end]
+        at = end
 
 
 def row_of(bar: Bar) -> list[Any]:
@@ -167,27 +167,35 @@ def unpack(document: Document) -> Bars:
     return out[: unpack_into(document, out, 0)]
 
 
-def unpack_into(document: Document, out: Bars, at: int) -> int:
-    """Writes the chunk's bars to out[at:]; gives how many. Malformed with the document's id where it is damaged."""
-    n = _unpack_data(document, out, at)
+def unpack_into(document: Document, out: Bars, at: int, start_ms: int | None = None, end_ms: int | None = None) -> int:
+    """Writes the chunk's bars with start_ms <= time < end_ms to out[at:], which has room for all of them; gives how
+    many. Malformed with the document's id where it is damaged."""
     if not document["tail"]:
-        return n
+        return _unpack_data(document, out, at, start_ms, end_ms)
     tail = _tail(document["tail"])
+    n = _unpack_data(document, out, at, None, None)
     if n and tail.time_ms[0] <= out.time_ms[at + n - 1]:
         tail, n = merge(out[at : at + n], tail)[0], 0
-    for target, column in zip(out.columns, tail.columns, strict=True):
-        target[at + n : at + n + len(tail)] = column
-    return n + len(tail)
+    _put(tail, out, at + n)
+    part = out[at : at + n + len(tail)].between(start_ms, end_ms)
+    if start_ms is not None:
+        _put(part, out, at)
+    return len(part)
 
 
-def _unpack_data(document: Document, out: Bars, at: int) -> int:
+def _put(bars: Bars, out: Bars, at: int) -> None:
+    for target, column in zip(out.columns, bars.columns, strict=True):
+        target[at : at + len(bars)] = column
+
+
+def _unpack_data(document: Document, out: Bars, at: int, start_ms: int | None, end_ms: int | None) -> int:
     n, data = document["n"], document["data"]
     if not n:
         return 0
     try:
         if bar_codec.count(data) != n:
             raise Malformed("The number of bars is not that of its data.", repr(data))
-        return bar_codec.decode_into(data, out, at)
+        return bar_codec.decode_into(data, out, at, start_ms, end_ms)
     except Malformed as error:
         raise Malformed(f"Bar chunk {document['_id']} is damaged: {error}", error.sample) from None
 
@@ -203,15 +211,15 @@ def merge(old: Bars, new: Bars) -> tuple[Bars, int, int]:
     With (…, 0, 0) it is `old` itself."""
     if not len(new):
         return old, 0, 0
-    if not len(old) or new.time_ms[0] > old.time_ms[-1]:
+    if not len(old):
+        return new, len(new), 0
+    if new.time_ms[0] > old.time_ms[-1]:
         return Bars.concat([old, new]), len(new), 0
-    at = np.searchsorted(old.time_ms, new.time_ms)
-    known = np.append(old.time_ms, new.time_ms[-1] + 1)[at] == new.time_ms
-    where = at[known]
-    differs = np.zeros(len(where), np.bool_)
+    at, known, where = _places(old.time_ms, new.time_ms)
+    differs = np.zeros(len(new), np.bool_)[known]
     for before, after in zip(old.columns[1:], new.columns[1:], strict=True):
         differs |= _bits(before[where]) != _bits(after[known])
-    fresh, corrected = len(new) - len(where), int(differs.sum())
+    fresh, corrected = len(new) - len(differs), int(differs.sum())
     if not fresh and not corrected:
         return old, 0, 0
     columns = []
@@ -220,6 +228,17 @@ def merge(old: Bars, new: Bars) -> tuple[Bars, int, int]:
         column[where] = after[known]
         columns.append(np.insert(column, at[~known], after[~known]) if fresh else column)
     return Bars(*columns), fresh, corrected
+
+
+def _places(old: NDArray[np.int64], new: NDArray[np.int64]) -> tuple[NDArray[np.int64], Any, Any]:
+    """Of new times among old ones: where each belongs, which of them are there, and where those are."""
+    first = int(np.searchsorted(old, new[0]))
+    stretch = slice(first, first + len(new))
+    if np.array_equal(old[stretch], new):  # a page that came before: nothing to search, nothing to copy
+        return new[:0], slice(None), stretch
+    at = np.searchsorted(old, new)
+    known = np.append(old, new[-1] + 1)[at] == new
+    return at, known, at[known]
 
 
 def _bits(column: NDArray[np.float64]) -> NDArray[np.int64]:

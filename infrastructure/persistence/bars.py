@@ -168,8 +168,8 @@ class BarStore:
         out = bar_codec.allocate(sum(map(bar_documents.room, documents)))
         at = 0
         for document in documents:
-            at += bar_documents.unpack_into(document, out, at)
-        return out[:at].between(start_ms, end_ms)
+            at += bar_documents.unpack_into(document, out, at, start_ms, end_ms)
+        return out[:at]
 
     def iterate(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> Iterator[Bars]:
         """The same in pieces of at most one chunk, ascending, for ranges larger than memory."""

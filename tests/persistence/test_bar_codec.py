@@ -118,6 +118,29 @@ def test_several_blobs_are_unpacked_into_one_block() -> None:
     assert same_bits(out, bars)
 
 
+@given(any_bars(), st.none() | any_time, st.none() | any_time)
+@settings(max_examples=300, deadline=None)
+def test_only_the_bars_within_limits_are_unpacked(bars: Bars, start_ms: int | None, end_ms: int | None) -> None:
+    bars = bars[np.unique(bars.time_ms, return_index=True)[1]]
+    expected = bars.between(start_ms, end_ms)
+    out = codec.allocate(len(bars) + 1)
+    assert codec.decode_into(codec.encode(bars), out, 1, start_ms, end_ms) == len(expected)
+    assert same_bits(out[1 : len(expected) + 1], expected)
+
+
+@pytest.mark.parametrize("volume", [0.0, NAN], ids=["all exact", "some exceptions"])
+def test_limits_may_lie_anywhere_among_the_times(volume: float) -> None:
+    bars = minutes(50)
+    bars.volume[7], bars.volume[20] = volume, volume
+    blob = codec.encode(bars)
+    times = bars.time_ms.tolist()
+    for start_ms in (None, times[0] - 1, times[0], times[20] - 1, times[20], times[-1], times[-1] + 1):
+        for end_ms in (None, times[0], times[20], times[20] + 1, times[-1], times[-1] + MINUTE):
+            out = codec.allocate(50)
+            count = codec.decode_into(blob, out, 0, start_ms, end_ms)
+            assert same_bits(out[:count], bars.between(start_ms, end_ms))
+
+
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_blob_changed_anywhere_is_malformed(data: st.DataObject) -> None:
