@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds before try n (0 = the first retry): first * factor**n up to the ceiling, spread by ± `jitter`, a share."""
+    """Seconds before try n (0 = the first retry): first * factor**n up to the ceiling, spread by ± `jitter` of it."""
 
     first_s: float
     factor: float

@@ -1,4 +1,4 @@
-"""Takes the pictures of the README: python tools/screenshots.py URL PASSWORD FOLDER, while `manage.py up` runs at URL."""
+"""Takes the pictures of the README: python tools/screenshots.py URL PASSWORD FOLDER, while `manage.py up` runs there."""
 
 import shutil
 import sys
