@@ -17,6 +17,10 @@ class PlatformAdminSite(AdminSite):
     index_title = "Operation"
     index_template = "marketdata/admin/index.html"
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The platform's own pages before those of the packages it is made of."""
+        return sorted(super().get_app_list(request, app_label), key=lambda app: app["app_label"] != "marketdata")
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {
             "overview": overview(to_ms(timezone.now())),

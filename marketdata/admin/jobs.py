@@ -84,7 +84,7 @@ class BackfillJobAdmin(PlatformAdmin):
 
     @admin.display(description="back to", ordering="reached_at")
     def back_to(self, job: BackfillJob) -> str:
-        return marks.NEVER if job.reached_at is None else f"{job.reached_at:%Y-%m-%d %H:%M}"
+        return marks.NEVER if job.reached_at is None else f"{job.reached_at:%Y-%m-%d}"
 
     # --- changes ---
 

@@ -24,6 +24,7 @@ class EstimatePaginator(Paginator):
 
 class PlatformAdmin(admin.ModelAdmin):
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = EstimatePaginator
     list_per_page = 50
 

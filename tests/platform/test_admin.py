@@ -155,6 +155,7 @@ def test_the_front_page_says_what_runs_and_what_is_late(furnished: str, client_o
     upstream.turn(False, "ann", "a test")
     page = text(client_of("viewer").get(reverse("admin:index")))
     assert "Market data platform" in page
+    assert re.findall(r'<div class="app-([a-z_]+) module', page) == ["marketdata"]
     assert '<span class="mark mark-live">live</span> All is well.' in page
     assert "Upstream traffic is off: ann switched it off (a test)." in page
     assert "1 missing</a>" in page  # the daily bars of the only active symbol
@@ -276,10 +277,11 @@ def test_symbols_are_activated_and_deactivated_with_an_entry_in_the_log(furnishe
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("action", ["refresh_information", "pull_now", "backfill", "activate", "deactivate"])
-def test_a_viewer_can_start_nothing(furnished: str, client_of: ClientOf, action: str) -> None:
+def test_a_viewer_can_start_nothing(furnished: str, client_of: ClientOf) -> None:
     before = list(Symbol.objects.order_by("pk").values())
-    act(client_of("viewer"), "symbol", action, COIN, SHARE)
+    client = client_of("viewer")
+    for action in ("refresh_information", "pull_now", "backfill", "activate", "deactivate"):
+        act(client, "symbol", action, COIN, SHARE)
     assert list(Symbol.objects.order_by("pk").values()) == before
     assert (queue(), queue("backfills"), BackfillJob.objects.count()) == ([], [], 1)
 

@@ -96,44 +96,43 @@ def test_a_known_symbol_without_bars_has_none(reader: Client, stored: Bars) -> N
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "query", "code", "detail"),
-    [
-        ("bars", {"symbol": "NO:ONE"}, 404, "'NO:ONE' is not a symbol of this platform."),
-        ("bars", {"symbol": COIN, "interval": "7m"}, 400, UNKNOWN_INTERVAL),
-        ("bars", {}, 400, "symbol: Field required."),
-        ("bars", {"symbol": COIN, "limit": 5001}, 400, "limit: Input should be less than or equal to 5000."),
-        ("bars", {"symbol": COIN, "limit": 0}, 400, "limit: Input should be greater than or equal to 1."),
-        ("bars", {"symbol": COIN, "before_ms": 10**30}, 400, "before_ms: Input should be less than 253402300800000."),
-        ("bars", {"symbol": COIN, "start_ms": 5, "end_ms": 5}, 400, WRONG_RANGE),
-        ("bars", {"symbol": COIN, "start_ms": 5, "before_ms": 9}, 400, WRONG_RANGE),
-        ("quotes", {"symbols": ",".join(f"X:{n}" for n in range(1001))}, 400, "At most 1000 symbols at once."),
-        ("quotes", {}, 400, "symbols: Field required."),
-        ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, quotes and status."),
-    ],
-)  # fmt: skip
-def test_a_wrong_question_is_answered_in_one_sentence(
-    reader: Client, path: str, query: dict[str, Any], code: int, detail: str
-) -> None:
-    assert get(reader, path, **query) == (code, {"detail": detail})
+WRONG: list[tuple[str, dict[str, Any], int, str]] = [
+    ("bars", {"symbol": "NO:ONE"}, 404, "'NO:ONE' is not a symbol of this platform."),
+    ("bars", {"symbol": COIN, "interval": "7m"}, 400, UNKNOWN_INTERVAL),
+    ("bars", {}, 400, "symbol: Field required."),
+    ("bars", {"symbol": COIN, "limit": 5001}, 400, "limit: Input should be less than or equal to 5000."),
+    ("bars", {"symbol": COIN, "limit": 0}, 400, "limit: Input should be greater than or equal to 1."),
+    ("bars", {"symbol": COIN, "before_ms": 10**30}, 400, "before_ms: Input should be less than 253402300800000."),
+    ("bars", {"symbol": COIN, "start_ms": 5, "end_ms": 5}, 400, WRONG_RANGE),
+    ("bars", {"symbol": COIN, "start_ms": 5, "before_ms": 9}, 400, WRONG_RANGE),
+    ("quotes", {"symbols": ",".join(f"X:{n}" for n in range(1001))}, 400, "At most 1000 symbols at once."),
+    ("quotes", {}, 400, "symbols: Field required."),
+    ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, quotes and status."),
+]
 
 
-@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-@pytest.mark.parametrize("path", ["symbols", "bars", "quotes", "status"])
-def test_nothing_can_be_changed_over_it(reader: Client, method: str, path: str) -> None:
-    assert getattr(reader, method)(f"/api/v1/{path}").status_code == 405
+def test_a_wrong_question_is_answered_in_one_sentence(reader: Client, subtests: pytest.Subtests) -> None:
+    for path, query, code, detail in WRONG:
+        with subtests.test(detail):
+            assert get(reader, path, **query) == (code, {"detail": detail})
 
 
-@pytest.mark.parametrize("path", ["symbols", "bars?symbol=X", "quotes?symbols=X", "status", "nothing"])
-def test_admission_is_that_of_the_live_page(empty: None, settings: LazySettings, path: str) -> None:
-    settings.ANONYMOUS_VIEWING = False
-    client = Client()
-    answer = client.get(f"/api/v1/{path}")
-    assert (answer.status_code, answer.json()) == (401, {"detail": "Log in to read market data."})
-    client.force_login(User.objects.create_user("ann"))
-    assert client.get(f"/api/v1/{path}").status_code != 401
-    settings.ANONYMOUS_VIEWING = True
-    assert Client().get(f"/api/v1/{path}").status_code != 401
+def test_nothing_can_be_changed_over_it(reader: Client) -> None:
+    for path in ("symbols", "bars", "quotes", "status"):
+        answers = [getattr(reader, method)(f"/api/v1/{path}") for method in ("post", "put", "patch", "delete")]
+        assert [answer.status_code for answer in answers] == [405] * 4
+
+
+def test_admission_is_that_of_the_live_page(empty: None, settings: LazySettings) -> None:
+    ann = Client()
+    ann.force_login(User.objects.create_user("ann"))
+    for path in ("symbols", "bars?symbol=X", "quotes?symbols=X", "status", "nothing"):
+        settings.ANONYMOUS_VIEWING = False
+        answer = Client().get(f"/api/v1/{path}")
+        assert (answer.status_code, answer.json()) == (401, {"detail": "Log in to read market data."})
+        assert ann.get(f"/api/v1/{path}").status_code != 401
+        settings.ANONYMOUS_VIEWING = True
+        assert Client().get(f"/api/v1/{path}").status_code != 401
 
 
 def test_symbols_come_in_the_order_of_the_watch_list_with_all_a_page_shows(reader: Client) -> None:

@@ -1,3 +1,6 @@
+import contextlib
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -77,6 +80,21 @@ def test_each_page_is_said_where_there_is_no_terminal(source: SimulatorServer, b
     ]
 
 
+def test_a_terminal_gets_a_bar_and_the_summary(source: SimulatorServer, bars: BarStore) -> None:
+    ours, theirs = pty.openpty()
+    variables = environment(source, TERM="xterm", COLUMNS="140", LINES="40")
+    with subprocess.Popen(command("backfill", COIN, "--bars", "12000"), env=variables, stdout=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+            while part := os.read(ours, 65_536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert re.search(r"BINANCE:BTCUSDT 1m +.*━.* \d+%.*of 12,000 bars, back to 2026-11-", shown.decode())
+    assert re.search(r"done +│ +12,000 │ +12,000 │ +0 │", shown.decode())
+
+
 def test_an_unknown_symbol_of_the_source_is_added_without_being_active(source: SimulatorServer, bars: BarStore) -> None:
     backfill("nasdaq:meta", "--interval", "1d", "--bars", "5")
     (row,) = Symbol.objects.all()
@@ -111,15 +129,16 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), WRONG)
 def test_what_cannot_be_done_is_said_in_a_sentence_and_nothing_is_written(
-    source: SimulatorServer, bars: BarStore, arguments: tuple[str, ...], sentence: str
+    source: SimulatorServer, bars: BarStore, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(CommandError) as failed:
-        backfill(*arguments)
-    assert sentence in str(failed.value)
-    assert "\n" not in str(failed.value)
-    assert nothing_written()
+    for arguments, sentence in WRONG:
+        with subtests.test(" ".join(arguments)):
+            with pytest.raises(CommandError) as failed:
+                backfill(*arguments)
+            assert sentence in str(failed.value)
+            assert "\n" not in str(failed.value)
+            assert nothing_written()
 
 
 def test_a_wrong_command_ends_with_one_line_and_a_code(source: SimulatorServer, bars: BarStore) -> None:
@@ -161,17 +180,19 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("fault", "sentence"), FAULTS.items())
 def test_a_source_that_misbehaves_is_said_in_a_sentence_and_nothing_is_written(
-    source: SimulatorServer, bars: BarStore, settings: Any, fault: str, sentence: str
+    source: SimulatorServer, bars: BarStore, settings: Any, subtests: pytest.Subtests
 ) -> None:
     settings.TRADINGVIEW = {**settings.TRADINGVIEW, "timeout_s": 0.5}
-    source.faults.set(fault)
-    with pytest.raises(CommandError) as failed:
-        backfill(COIN, "--bars", "5")
-    assert str(failed.value).startswith(sentence)
-    assert "\n" not in str(failed.value)
-    assert nothing_written()
+    for fault, sentence in FAULTS.items():
+        source.faults.clear()
+        source.faults.set(fault)
+        with subtests.test(fault):
+            with pytest.raises(CommandError) as failed:
+                backfill(COIN, "--bars", "5")
+            assert str(failed.value).startswith(sentence)
+            assert "\n" not in str(failed.value)
+            assert nothing_written()
 
 
 class Page(BaseHTTPRequestHandler):

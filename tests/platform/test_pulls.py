@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from django.conf import LazySettings
 
 from infrastructure.bars import Bar
 from infrastructure.errors import Unavailable
@@ -56,6 +57,16 @@ def test_pulling_again_writes_nothing_and_asks_only_when_a_bar_has_closed(
     assert pull(provider, bars, MINUTE, NOW_MS, only=frozenset([COIN])) == Pulled(asked=1)
     assert list(Database().collection("bar_chunk").find()) == chunks
     assert pull(provider, bars, MINUTE, later(source, 2)) == Pulled(asked=1, new=2)
+
+
+def test_with_a_faster_clock_than_ours_the_source_is_always_asked(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, settings: LazySettings
+) -> None:
+    settings.SIMULATOR_SPEED = 60
+    add_symbol(provider, COIN, "1m")
+    pull(provider, bars, MINUTE, NOW_MS)
+    later(source, 60)
+    assert pull(provider, bars, MINUTE, NOW_MS + MINUTE_MS) == Pulled(asked=1, new=60)
 
 
 def test_a_closed_market_costs_no_request_after_its_last_bar(
