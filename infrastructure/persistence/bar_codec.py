@@ -81,8 +81,9 @@ def count(blob: bytes) -> int:
 
 
 def decode(blob: bytes) -> Bars:
-    bars = allocate(count(blob))
-    decode_into(blob, bars, 0)
+    n, size = _checked(blob)  # before anything is allocated for what it says
+    bars = allocate(n)
+    _unpack(blob, n, size, bars, None, None)
     return bars
 
 
@@ -91,12 +92,22 @@ def decode_into(blob: bytes, out: Bars, at: int, start_ms: int | None = None, en
 
     With a limit only those with start_ms <= time < end_ms, which costs less; for bars of increasing times.
     """
+    n, size = _checked(blob)
+    return _unpack(blob, n, size, out[at : at + n], start_ms, end_ms)
+
+
+def _checked(blob: bytes) -> tuple[int, int]:
+    """Bars and bytes of the body."""
     n, size = _head(blob)
     if zlib.crc32(memoryview(blob)[CHECKED_FROM:]) != struct.unpack_from("<I", blob, 1)[0]:
         raise Malformed("The checksum of a blob of bars is wrong.", repr(blob))
+    return n, size
+
+
+def _unpack(blob: bytes, n: int, size: int, out: Bars, start_ms: int | None, end_ms: int | None) -> int:
     try:
         body = lz4.block.decompress(memoryview(blob)[HEAD.size :], uncompressed_size=size)
-        return _decode_body(body, n, out[at : at + n], start_ms, end_ms)
+        return _decode_body(body, n, out, start_ms, end_ms)
     except (lz4.block.LZ4BlockError, ValueError, TypeError, ArithmeticError, LookupError, struct.error) as error:
         raise Malformed(f"A blob of bars cannot be unpacked: {error}", repr(blob)) from None
 

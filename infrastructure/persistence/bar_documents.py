@@ -158,8 +158,15 @@ def chunk_document(series: Series, start_ms: int, bars: Bars, rev: int) -> Docum
 
 
 def room(document: Document) -> int:
-    """At most how many bars the document unpacks to."""
-    return int(document["n"]) + len(document["tail"])
+    """At most how many bars the document unpacks to. Malformed where its data says something else, before anybody
+    allocates that much."""
+    n, data = document["n"], document["data"]
+    try:
+        if n and bar_codec.count(data) != n:
+            raise Malformed("The number of bars is not that of its data.", repr(data))
+    except Malformed as error:
+        raise _damaged(document, error) from None
+    return int(n) + len(document["tail"])
 
 
 def unpack(document: Document) -> Bars:
@@ -168,8 +175,8 @@ def unpack(document: Document) -> Bars:
 
 
 def unpack_into(document: Document, out: Bars, at: int, start_ms: int | None = None, end_ms: int | None = None) -> int:
-    """Writes the chunk's bars with start_ms <= time < end_ms to out[at:], which has room for all of them; gives how
-    many. Malformed with the document's id where it is damaged."""
+    """Writes the chunk's bars with start_ms <= time < end_ms to out[at:], where its `room` must be; gives how many.
+    Malformed with the document's id where it is damaged."""
     if not document["tail"]:
         return _unpack_data(document, out, at, start_ms, end_ms)
     tail = _tail(document["tail"])
@@ -189,15 +196,16 @@ def _put(bars: Bars, out: Bars, at: int) -> None:
 
 
 def _unpack_data(document: Document, out: Bars, at: int, start_ms: int | None, end_ms: int | None) -> int:
-    n, data = document["n"], document["data"]
-    if not n:
+    if not document["n"]:
         return 0
     try:
-        if bar_codec.count(data) != n:
-            raise Malformed("The number of bars is not that of its data.", repr(data))
-        return bar_codec.decode_into(data, out, at, start_ms, end_ms)
+        return bar_codec.decode_into(document["data"], out, at, start_ms, end_ms)
     except Malformed as error:
-        raise Malformed(f"Bar chunk {document['_id']} is damaged: {error}", error.sample) from None
+        raise _damaged(document, error) from None
+
+
+def _damaged(document: Document, error: Malformed) -> Malformed:
+    return Malformed(f"Bar chunk {document['_id']} is damaged: {error}", error.sample)
 
 
 def _tail(rows: Sequence[Sequence[Any]]) -> Bars:
