@@ -1,4 +1,4 @@
-"""Takes the pictures of the README: python tools/screenshots.py URL PASSWORD FOLDER, while `manage.py up` runs there."""
+"""Takes the pictures of the README: python tools/screenshots.py URL PASSWORD FOLDER, beside `manage.py up`."""
 
 import shutil
 import sys
