@@ -121,13 +121,14 @@ def test_groups_hold_what_they_need_and_no_more(db: None) -> None:
         group.name: {permission.codename for permission in group.permissions.all()} for group in Group.objects.all()
     }
     viewer = {
-        f"view_{name}" for name in ("symbol", "quote", "barseries", "barchunk", "backfilljob", "pull", "upstreamswitch")
+        f"view_{name}"
+        for name in ("symbol", "quote", "barseries", "barchunk", "backfilljob", "pull", "upstreamswitch", "finding")
     }
     assert held == {
         "viewer": viewer,
         "operator": viewer
         | {"add_symbol", "change_symbol", "add_backfilljob", "change_backfilljob", "change_upstreamswitch"}
-        | {"view_schedule", "change_schedule", "view_success", "view_failure"},
+        | {"delete_finding", "view_schedule", "change_schedule", "view_success", "view_failure"},
     }
 
 
