@@ -9,17 +9,17 @@ import asyncio
 import logging
 import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Set
+from collections.abc import Awaitable, Callable, Collection, Generator, Set
 from typing import Any
 
 from marketdata.live import protocol
 from marketdata.live.errors import Code
-from marketdata.live.latest import Latest
+from marketdata.live.frames import AsgiMessage, Frames
 
 OUTBOX = 64
 CLOSED_BARS = 2000
+NOTHING: frozenset[str] = frozenset()
 
-AsgiMessage = dict[str, Any]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
@@ -40,31 +40,32 @@ def _rest(step: Generator[Any, Any, None], pending: Any) -> Generator[Any, Any, 
         return
 
 
-def values(type: str, quotes: Iterable[str], bars: Iterable[str], closed: Collection[str], latest: Latest) -> str:
-    """The frame of a snapshot or update: what is known of these topics, closed bars first and each bar once."""
-    told = set(closed)
-    newest = (latest.bars[topic] for topic in bars if topic in latest.bars)
-    return protocol.values(
-        type,
-        (latest.quotes[topic] for topic in quotes if topic in latest.quotes),
-        [*closed, *(text for text in newest if text not in told)],
-    )
-
-
 class Connection:
-    """`send` is the ASGI send; `cut` ends the consumer without another word. Times are the hub's clock in seconds."""
+    """`send` is the ASGI send; `cut` ends the consumer without another word. Times are the hub's clock in seconds.
+
+    `write` takes a ready-made frame, or says False: then, and without it, `send` is the way.
+    """
 
     __slots__ = (  # there are thousands
         "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_outbox", "_send", "_sending",
-        "_snapshot_bars", "_snapshot_quotes", "bars", "busy_since", "heard_at", "over", "pinged_at", "pings", "quotes",
+        "_snapshot_bars", "_snapshot_quotes", "_write", "bars", "busy_since", "heard_at", "over", "pinged_at", "pings",
+        "quotes",
     )  # fmt: skip
 
-    def __init__(self, send: Send, cut: Callable[[], None], now: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        cut: Callable[[], None],
+        now: float,
+        clock: Callable[[], float],
+        write: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._send = send
+        self._write = write
         self._cut = cut
         self._clock = clock
-        self.quotes: set[str] = set()
-        self.bars: set[str] = set()
+        self.quotes: frozenset[str] = NOTHING
+        self.bars: frozenset[str] = NOTHING
         self.heard_at = now
         self.pinged_at = now
         self.pings = 0
@@ -72,27 +73,29 @@ class Connection:
         self.over = False  # nothing more is sent: closing, cut off, or the client has gone
         self._outbox: deque[AsgiMessage] = deque()
         self._closed: deque[tuple[str, str]] = deque()
-        self._due_quotes: set[str] = set()
-        self._due_bars: set[str] = set()
-        self._snapshot_quotes: set[str] = set()
-        self._snapshot_bars: set[str] = set()
+        self._due_quotes: frozenset[str] = NOTHING
+        self._due_bars: frozenset[str] = NOTHING
+        self._snapshot_quotes: frozenset[str] = NOTHING
+        self._snapshot_bars: frozenset[str] = NOTHING
         self._sending: asyncio.Task[None] | None = None
 
     # --- what it watches ---
 
     def watch(self, quotes: Collection[str], bars: Collection[str]) -> None:
         """Adds topics; a snapshot of all of them is due, before any update."""
-        self.quotes.update(quotes)
-        self.bars.update(bars)
-        self._snapshot_quotes.update(quotes)
-        self._snapshot_bars.update(bars)
+        self.quotes = self.quotes.union(quotes)
+        self.bars = self.bars.union(bars)
+        self._snapshot_quotes = self._snapshot_quotes.union(quotes)
+        self._snapshot_bars = self._snapshot_bars.union(bars)
 
     def unwatch(self, quotes: Collection[str], bars: Collection[str]) -> None:
         """Drops topics; nothing about them is sent any more."""
-        for mine in (self.quotes, self._due_quotes, self._snapshot_quotes):
-            mine.difference_update(quotes)
-        for mine in (self.bars, self._due_bars, self._snapshot_bars):
-            mine.difference_update(bars)
+        self.quotes = self.quotes.difference(quotes)
+        self.bars = self.bars.difference(bars)
+        self._due_quotes &= self.quotes
+        self._due_bars &= self.bars
+        self._snapshot_quotes &= self.quotes
+        self._snapshot_bars &= self.bars
         self._closed = deque(item for item in self._closed if item[0] in self.bars)
 
     def refresh(self) -> None:
@@ -125,7 +128,7 @@ class Connection:
             self._snapshot_quotes or self._snapshot_bars or self._due_quotes or self._due_bars or self._closed
         )
 
-    def flush(self, quotes: Set[str], bars: Set[str], latest: Latest) -> None:
+    def flush(self, quotes: Set[str], bars: Set[str], frames: Frames) -> None:
         """Sends what is due as one frame (a snapshot as a frame of its own before), or remembers it while busy."""
         self._due_quotes |= self.quotes & quotes
         if self.bars:
@@ -136,18 +139,20 @@ class Connection:
             self._due_quotes -= self._snapshot_quotes
             self._due_bars -= self._snapshot_bars
             quotes, bars = self._snapshot_quotes, self._snapshot_bars
-            self._snapshot_quotes, self._snapshot_bars = set(), set()
-            self._send_values("snapshot", quotes, bars, latest)
-        if self.due and self.busy_since is None:
+            self._snapshot_quotes = self._snapshot_bars = NOTHING
+            self._send_values("snapshot", quotes, bars, frames)
+        if (self._due_quotes or self._due_bars or self._closed) and not self.over and self.busy_since is None:
             quotes, bars = self._due_quotes, self._due_bars
-            self._due_quotes, self._due_bars = set(), set()
-            self._send_values("update", quotes, bars, latest)
+            self._due_quotes = self._due_bars = NOTHING
+            self._send_values("update", quotes, bars, frames)
 
-    def _send_values(self, type: str, quotes: Set[str], bars: Set[str], latest: Latest) -> None:
+    def _send_values(self, type: str, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
         """Closed bars go first in either, so that a bar never comes after its successor because of a snapshot."""
-        closed = [text for _, text in self._closed]
+        closed = tuple(text for _, text in self._closed)
         self._closed.clear()
-        self._start({"type": "websocket.send", "text": values(type, quotes, bars, closed, latest)})
+        outgoing = frames.of(type, quotes, bars, closed)
+        if self._write is None or not self._write(outgoing.frame):
+            self._start(outgoing.event)
 
     # --- how it ends ---
 

@@ -15,6 +15,7 @@ from marketdata.live.admission import Allowance, address_of, check_viewer, grant
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.process import Live, of_this_loop
+from marketdata.live.uvicorn_protocol import write_frame_of
 
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100
@@ -66,7 +67,7 @@ class LiveConsumer(AsyncConsumer):
         await self.base_send({"type": "websocket.accept"})
         clock = time.monotonic
         self.allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, clock)
-        self.connection = Connection(self.base_send, self._cut_off, clock(), clock)
+        self.connection = Connection(self.base_send, self._cut_off, clock(), clock, write_frame_of(self.scope))
         try:
             check_viewer(self.scope, self.live.options.anonymous_viewing)
             address = address_of(self.scope)

@@ -21,11 +21,13 @@ from infrastructure.persistence.live import AsyncLiveCache
 from marketdata.live import protocol
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code
+from marketdata.live.frames import Frames
 from marketdata.live.latest import Latest
 from marketdata.live.protocol import Feed
 from marketdata.live.stretch import next_interval
 
-SLOTS = 8  # browsers are flushed in so many groups, spread over the interval, not all at once
+SLOTS = 8  # browsers are flushed in up to so many groups, spread over the interval, not all at once
+SLOT_S = 0.005  # but not closer than this: each waking costs as much as several sends
 FEED_SILENCE_S = 5.0  # the feed reports every second; after this long it counts as absent
 INTEREST_TTL_S = 30
 INTEREST_EVERY_S = 10.0
@@ -78,7 +80,8 @@ class Hub:
         self.interval_s = options.flush_s
         self._loading = {"stored", "present"}
         self._ready = asyncio.Event()  # both were loaded once, or somebody waited long enough
-        self._slots = [_Slot(set(), set(), set()) for _ in range(SLOTS)]
+        slots = min(SLOTS, max(1, round(options.flush_s / SLOT_S)))
+        self._slots = [_Slot(set(), set(), set()) for _ in range(slots)]
         self._slot_of: dict[Connection, _Slot] = {}
         self._quote_watchers: Counter[str] = Counter()
         self._bar_watchers: dict[str, set[Connection]] = {}
@@ -238,12 +241,12 @@ class Hub:
         while True:
             busy = late = 0.0
             for slot in self._slots:
-                wake = max(wake + self.interval_s / SLOTS, self._clock())
+                wake = max(wake + self.interval_s / len(self._slots), self._clock())
                 await asyncio.sleep(wake - self._clock())
                 started = self._clock()
                 self._flush(slot)
                 busy += self._clock() - started
-                late += (started - wake) / SLOTS
+                late += (started - wake) / len(self._slots)
             self.interval_s = next_interval(self._options.flush_s, self.interval_s, busy, late)
 
     def _flush(self, slot: _Slot) -> None:
@@ -251,9 +254,11 @@ class Hub:
             return
         quotes, bars = slot.quotes, slot.bars
         slot.quotes, slot.bars, slot.due = set(), set(), False
+        frames = Frames(self.latest)
         for connection in tuple(slot.connections):
-            connection.flush(quotes, bars, self.latest)
-            slot.due |= connection.due
+            connection.flush(quotes, bars, frames)
+            if connection.busy_since is not None:
+                slot.due |= connection.due
 
     async def _watch(self) -> None:
         """Heartbeats, browsers that are dead or do not read, and a feed that has gone silent."""

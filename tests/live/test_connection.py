@@ -8,6 +8,7 @@ import pytest
 
 from marketdata.live.connection import CLOSED_BARS, OUTBOX, Connection
 from marketdata.live.errors import Code
+from marketdata.live.frames import Frames
 from marketdata.live.latest import Latest
 
 
@@ -44,11 +45,11 @@ async def client() -> Client:
     return Client()
 
 
-def latest(quotes: dict[str, int] | None = None, bars: dict[str, int] | None = None) -> Latest:
+def latest(quotes: dict[str, int] | None = None, bars: dict[str, int] | None = None) -> Frames:
     result = Latest()
     result.quotes = {topic: str(value) for topic, value in (quotes or {}).items()}
     result.bars = {topic: str(value) for topic, value in (bars or {}).items()}
-    return result
+    return Frames(result)
 
 
 def frame(type: str, quotes: list[int], bars: list[int]) -> dict[str, Any]:
@@ -136,6 +137,25 @@ async def test_after_a_hole_a_snapshot_of_everything_watched_is_due(client: Clie
     client.connection.flush({"A"}, set(), latest({"A": 1, "B": 2}, {"A@1m": 3}))
     (snapshot,) = await client.read()
     assert (snapshot["type"], sorted(snapshot["quotes"]), snapshot["bars"]) == ("snapshot", [1, 2], [3])
+
+
+async def test_a_ready_frame_goes_straight_to_the_socket_while_it_takes_any(client: Client) -> None:
+    written: list[bytes] = []
+    takes = True
+
+    def write(ready: bytes) -> bool:
+        if takes:
+            written.append(ready)
+        return takes
+
+    connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, write)
+    connection.watch(["A"], [])
+    connection.flush(set(), set(), latest({"A": 1}))
+    connection.flush({"A"}, set(), latest({"A": 2}))
+    takes = False
+    connection.flush({"A"}, set(), latest({"A": 3}))
+    assert [json.loads(one[2:]) for one in written] == [frame("snapshot", [1], []), frame("update", [2], [])]
+    assert await client.read() == [frame("update", [3], [])]
 
 
 async def test_messages_wait_in_order_behind_a_send_that_waits(client: Client) -> None:

@@ -65,11 +65,13 @@ def refusal(host: str, port: int, error: OSError) -> str:
 def serve_with_uvicorn(listening: socket.socket, *, access_log: bool) -> None:
     import uvicorn
 
+    from marketdata.live.uvicorn_protocol import FrameProtocol
+
     config = uvicorn.Config(
         "config.asgi:application",
         loop="uvloop",
         lifespan="off",
-        ws="websockets-sansio",
+        ws=FrameProtocol,
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=settings.LIVE_DEFLATE,
         backlog=BACKLOG,

@@ -1,0 +1,53 @@
+"""The messages of one flush: each made once, however many browsers get it, as ASGI event and as ready websocket frame.
+
+Browsers that watch the same, or of whose watch lists the same part changed, share one. Pure; made by the hub.
+"""
+
+from collections.abc import Set
+from typing import Any, NamedTuple
+
+from marketdata.live import protocol
+from marketdata.live.latest import Latest
+
+AsgiMessage = dict[str, Any]
+
+
+class Outgoing(NamedTuple):
+    event: AsgiMessage
+    frame: bytes
+
+
+class Frames:
+    """Valid for as long as `latest` does not change."""
+
+    def __init__(self, latest: Latest) -> None:
+        self._latest = latest
+        self._made: dict[tuple[str, Set[str], Set[str], tuple[str, ...]], Outgoing] = {}
+
+    def of(self, type: str, quotes: frozenset[str], bars: frozenset[str], closed: tuple[str, ...]) -> Outgoing:
+        """A snapshot or update: what is known of these topics, closed bars first and each bar once."""
+        key = (type, quotes, bars, closed)
+        made = self._made.get(key)
+        if made is None:
+            text = self._text(type, quotes, bars, closed)
+            made = self._made[key] = Outgoing({"type": "websocket.send", "text": text}, framed(text.encode()))
+        return made
+
+    def _text(self, type: str, quotes: Set[str], bars: Set[str], closed: tuple[str, ...]) -> str:
+        latest, told = self._latest, set(closed)
+        newest = [latest.bars[topic] for topic in bars if topic in latest.bars]
+        return protocol.values(
+            type,
+            [latest.quotes[topic] for topic in quotes if topic in latest.quotes],
+            [*closed, *(text for text in newest if text not in told)],
+        )
+
+
+def framed(text: bytes) -> bytes:
+    """One unmasked websocket text frame (RFC 6455, section 5.2)."""
+    length = len(text)
+    if length < 126:
+        return b"\x81%c%b" % (length, text)
+    if length < 1 << 16:
+        return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), text)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), text)
