@@ -113,7 +113,7 @@ CREDENTIALS = {
     "a JSON web token": r"eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}",
     "a session cookie": r"sessionid(?:_sign)?\s*[=:]\s*[\"']?(?:v\d:)?[A-Za-z0-9+/=]{20,}",
     "a webhook secret": r"whsec_[A-Za-z0-9+/=]{32,}",
-    "a password in a URL": r"(?:mongodb(?:\+srv)?|rediss?)://[^\s:/@\"'{}<>*]+:(?!secret@|password@)[^\s/@\"'{}<>*]{6,}@",
+    "a password in a URL": r"(?:mongodb(?:\+srv)?|rediss?)://[^\s:/@\"'{}<>*]+:(?!secret@|password@|made-up)[^\s/@\"'{}<>*]{6,}@",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
 }
 
