@@ -9,8 +9,15 @@ if __name__ == "__main__":
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from infrastructure.errors import InfrastructureError
+    from infrastructure.persistence import mongodb_errors
+
     try:
-        execute_from_command_line(sys.argv)
+        with mongodb_errors():  # Django's own commands know nothing of them
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:  # a setting that cannot be used: its sentence says which and why
         print(error, file=sys.stderr)
         sys.exit(2)
+    except InfrastructureError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -36,6 +36,8 @@ class Command(BaseCommand):
         parser.add_argument("--no-batching", action="store_true", help="each frame in a message of its own")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 <= options["port"] <= 65535:
+            raise CommandError("--port must be a number between 0 and 65535.")
         if not options["speed"] > 0:
             raise CommandError("--speed must be greater than 0.")
         server = SimulatorServer(
