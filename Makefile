@@ -3,7 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := requirements.txt requirements-embedded.txt
+# With stores of your own nothing is embedded, and no platform is unsupported.
+RUNTIME := requirements.txt $(if $(and $(MONGODB_URI),$(REDIS_URL)),,requirements-embedded.txt)
 # Most tests wait for a real process; a file stays in one worker, and each worker has stores of its own.
 PARALLEL := -n 3 --dist loadfile
 INTERPRETERS := $(BIN)/python python3.11 python3.12 python3.13 python3
@@ -11,7 +12,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
 .NOTPARALLEL:
-.PHONY: run install test test-all test-slow lint format assets clean runtime development peers python
+.PHONY: run install test test-all test-slow lint format assets requirements clean runtime development peers python
 
 run: runtime assets  ## the whole platform; PORT chooses the web port
 	@exec $(BIN)/python manage.py up
@@ -39,6 +40,12 @@ format: development
 
 assets: runtime
 	@$(BIN)/python tools/assets.py
+
+requirements: development  ## pins anew what requirements/*.in ask for; first runtime, which the others follow
+	@for name in runtime embedded dev peers; do \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	    requirements/$$name.in -o requirements$$(test $$name = runtime || echo -$$name).txt || exit 1; \
+	done
 
 clean:  ## everything that can be made again; the data in var/ stays
 	@rm -rf $(VENV) .venv-peers marketdata/static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
