@@ -1,5 +1,6 @@
 from infrastructure.persistence.bar_documents import Series, Written
 from infrastructure.persistence.bars import BarStore
+from infrastructure.persistence.coverage import Coverage, CoverageStore
 from infrastructure.persistence.findings import FindingStore, Found
 from infrastructure.persistence.mongodb import Database, Lease, at_most, mongodb_errors
 from infrastructure.persistence.quotes import QuoteStore
@@ -10,6 +11,8 @@ __all__ = [
     "AsyncCache",
     "BarStore",
     "Cache",
+    "Coverage",
+    "CoverageStore",
     "Database",
     "FindingStore",
     "Found",

@@ -1,5 +1,5 @@
 """A BackfillJob from the source into the bar store, each page stored and checkpointed before the next is asked for.
-Used by `manage.py backfill` in its own process and by the worker. An identical run writes nothing."""
+Used by `manage.py backfill` in its own process and by the worker. An identical run asks for nothing."""
 
 import logging
 import time
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from infrastructure.errors import InfrastructureError, Unavailable
-from infrastructure.intervals import parse_interval
-from infrastructure.persistence import BarStore, mongodb_errors
-from infrastructure.times import from_ms, to_ms
+from infrastructure.persistence import BarStore, Database, Written, mongodb_errors
+from infrastructure.times import from_ms
 from infrastructure.tradingview.base import History
 from marketdata.models import BackfillJob
 from marketdata.providers import IDataProvider, get_provider
-from marketdata.services import backfill_jobs, intake
+from marketdata.services import backfill_jobs
 from marketdata.services.backfill_jobs import State
-from marketdata.services.series import series_of, store
+from marketdata.services.errands import Errand
+from marketdata.services.planning import Ask
+from marketdata.services.series import store
 from marketdata.services.upstream import UpstreamOff
 
 logger = logging.getLogger(__name__)
@@ -45,25 +46,39 @@ def run(
     provider: IDataProvider,
     bars: BarStore,
     *,
+    now_ms: int | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     is_late: Callable[[], bool] = lambda: False,
     when_away: BackfillJob.State = State.PAUSED,
 ) -> bool:
-    """Works on a RUNNING job until it is done; False where `is_late` stopped it between two pages.
+    """Works on a RUNNING job until nothing of its wish is missing; False where `is_late` stopped it between two pages.
 
+    What the series was asked for and has received is not asked for again: a finished job repeated makes no request.
     Errors leave it in the state that says what can be done about it (`when_away`: of a source or store that does not
-    answer), and are raised; so is Interrupted.
+    answer), and are raised; so is Interrupted. `now_ms` is the present, of the store's clock unless given.
     """
-    with _bookkeeping(job, when_away), closing(_pages(job, provider)) as pages:
-        for page in pages:
-            if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
-                raise Interrupted(f"{job} is {job.state}.")
-            on_step(_store(job, bars, page))
-            if is_late() and not (page.ended or _is_complete(job)):
-                return False
+    with _bookkeeping(job, when_away):
+        errand = Errand(job, bars, Database().now_ms() if now_ms is None else now_ms)
+        while ask := errand.next():
+            for step in _fetched(errand, ask, provider):
+                on_step(step)
+                if is_late() and errand.next():
+                    return False
         _checkpoint(job, state=State.DONE, finished_at=timezone.now())
     logger.info("%s: backfilled, %s bars received, %s new", job, job.received, job.new)
     return True
+
+
+def _fetched(errand: Errand, ask: Ask, provider: IDataProvider) -> Generator[Step]:
+    """Each page is stored, then noted as covered, then checkpointed, before the next one is asked for."""
+    job, interval = errand.job, errand.interval
+    pages = provider.pages(job.symbol, interval, bars=ask.bars, start_ms=ask.start_ms, end_ms=ask.end_ms)
+    with closing(pages) as pages:  # type: ignore[type-var]  # a generator in all but name
+        for page in pages:
+            if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
+                raise Interrupted(f"{job} is {job.state}.")
+            yield _noted(job, page, errand.store(ask, page))
+    errand.finish(ask)
 
 
 def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.monotonic) -> str:
@@ -85,29 +100,8 @@ def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.mon
     return f"{job.received} bars received, {job.new} new, {job.corrected} corrected"
 
 
-def _is_complete(job: BackfillJob) -> bool:
-    return job.bars is not None and job.received >= job.bars
-
-
-def _pages(job: BackfillJob, provider: IDataProvider) -> Generator[History]:
-    """What is left of the wish: pages come newest first, so everything from `reached_at` on is stored."""
-    if _is_complete(job):
-        return
-    end = job.reached_at or job.end_at
-    yield from provider.pages(
-        job.symbol,
-        parse_interval(job.interval),
-        bars=None if job.bars is None else job.bars - job.received,
-        start_ms=None if job.start_at is None else to_ms(job.start_at),
-        end_ms=None if end is None else to_ms(end),
-    )
-
-
-def _store(job: BackfillJob, bars: BarStore, page: History) -> Step:
-    step = Step()
-    if len(page.bars):
-        written = intake.store(bars, series_of(bars, job.symbol, page.interval, page.info), page)
-        step = Step(len(page.bars), written.new, written.corrected, written.documents)
+def _noted(job: BackfillJob, page: History, written: Written) -> Step:
+    step = Step(len(page.bars), written.new, written.corrected, written.documents)
     _checkpoint(
         job,
         received=job.received + step.bars,

@@ -3,12 +3,14 @@
 from functools import lru_cache
 
 import numpy as np
+from django.conf import settings
 
 from infrastructure.intervals import DAY_MS, Interval
 from infrastructure.tradingview.base import SymbolInfo
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.models import Symbol
 
+CLOSE_GRACE_MS = 2000  # a bar's last trades are still on the way
 #: Looked back for the newest closed bar: most often found in the first; nothing in the last means a dead market.
 WINDOWS_MS = (2 * DAY_MS, 10 * DAY_MS, 70 * DAY_MS)
 
@@ -44,3 +46,10 @@ def newest_closed_ms(hours: TradingHours, interval: Interval, now_ms: int) -> in
 def bars_between(hours: TradingHours, interval: Interval, start_ms: int, end_ms: int) -> int:
     """How many bars are expected to open in [start, end)."""
     return int(np.size(hours.opens(start_ms, end_ms, interval)))
+
+
+def newest_known_ms(hours: TradingHours, interval: Interval, delay_s: int, now_ms: int) -> int | None:
+    """Open of the newest bar that the source can have closed by our clock; None where ours does not tell."""
+    if settings.MARKETDATA_SOURCE == "simulator" and settings.SIMULATOR_SPEED != 1:
+        return None  # the source's clock is not ours
+    return newest_closed_ms(hours, interval, now_ms - delay_s * 1000 - CLOSE_GRACE_MS)

@@ -5,7 +5,7 @@ import logging
 
 from infrastructure.bars import Bars
 from infrastructure.intervals import Interval
-from infrastructure.persistence import BarStore, Database, FindingStore, Found, Series, Written
+from infrastructure.persistence import Database, FindingStore, Found
 from infrastructure.tradingview.base import BarUpdate, History
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.services import hours
@@ -19,11 +19,6 @@ REJECTED = "rejected"
 def accept(page: History, symbol: str) -> Bars:
     """The bars of a page that may be stored."""
     return accepted(symbol, page.interval, check(page.bars, page.interval, hours.of_info(page.info), page.server_ms))
-
-
-def store(bars: BarStore, series: Series, page: History) -> Written:
-    good = accept(page, series.symbol)
-    return bars.write(series, good) if len(good) else Written()
 
 
 def accepted(symbol: str, interval: Interval, checked: Checked) -> Bars:

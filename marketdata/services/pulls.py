@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.conf import settings
-
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Unavailable
-from infrastructure.intervals import MINUTE_MS, Interval
+from infrastructure.intervals import Interval
 from infrastructure.persistence import BarStore, mongodb_errors
 from infrastructure.times import from_ms
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.providers import IDataProvider
-from marketdata.services import backfill_jobs, hours, intake, symbols
+from marketdata.services import backfill_jobs, coverage, hours, intake, symbols
 from marketdata.services.series import series_of
 from marketdata.services.upstream import UpstreamOff
 
@@ -27,8 +25,6 @@ logger = logging.getLogger(__name__)
 OVERLAP_BARS = 3
 FIRST_BARS = 300  # of a series that was never pulled
 PULL_BARS = 4000  # a longer gap becomes a backfill: a pull ends within its slot
-SETTLE_MS = 5 * MINUTE_MS  # after a close, the source is asked again for a bar it did not have
-CLOSE_GRACE_MS = 2000
 DEADLINE_S = 45.0  # of the 60 s a task may take; whoever was not reached is first in the next slot
 UNAVAILABLE_IN_A_ROW = 2
 
@@ -100,12 +96,8 @@ def _may_have_more(symbol: Symbol, state: Pull, interval: Interval, now_ms: int)
 
 def _newest_closed_ms(symbol: Symbol, interval: Interval, now_ms: int) -> int | None:
     """None where our clock and the symbol's hours cannot tell."""
-    if settings.MARKETDATA_SOURCE == "simulator" and settings.SIMULATOR_SPEED != 1:
-        return None  # the source's clock is not ours
     known = hours.of_symbol(symbol)
-    if known is None:
-        return None
-    return hours.newest_closed_ms(known, interval, now_ms - symbol.delay_s * 1000 - CLOSE_GRACE_MS)
+    return None if known is None else hours.newest_known_ms(known, interval, symbol.delay_s, now_ms)
 
 
 def _pull_one(
@@ -129,7 +121,9 @@ def _pull_one(
     pages = list(provider.pages(symbol.key, interval, bars=count, start_ms=start_ms))
     # In one write and in the order of time: a pull that dies between pages must not leave a hole behind its end.
     received = Bars.concat([intake.accept(page, symbol.key) for page in reversed(pages)])
-    written = bars.write(series_of(bars, symbol.key, interval, info), received)
+    series = series_of(bars, symbol.key, interval, info)
+    written = bars.write(series, received)
+    coverage.note(series, pages, start_ms)
     if written.corrected:
         logger.warning("%s %s: %s closed bars were corrected by the source", symbol.key, interval, written.corrected)
     result.new += written.new
@@ -138,7 +132,7 @@ def _pull_one(
     state.corrected += written.corrected
     if len(received):
         state.reached_ms = max(state.reached_ms or 0, int(received.time_ms[-1]))
-    newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - SETTLE_MS)
+    newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - coverage.SETTLE_MS)
     if newest_ms is not None:
         state.asked_ms = max(state.asked_ms or 0, newest_ms)
     state.error = ""

@@ -39,12 +39,12 @@ def test_a_bad_bar_of_a_page_is_set_aside_and_the_rest_is_stored(
     given, bad = spoilt(source.market.last(COIN, MINUTE, 50, THIS_MINUTE), 20, high=1.0)
     page = History(info, MINUTE, given, server_ms=NOW_MS)
     series = series_of(bars, COIN, MINUTE, info)
-    assert intake.store(bars, series, page) == Written(new=49, documents=1)
+    assert bars.write(series, intake.accept(page, COIN)) == Written(new=49, documents=1)
     kept = [bar for bar in given if bar.time_ms != bad.time_ms]
     assert list(bars.read(series)) == kept
     noted = ("rejected", COIN, "1m", Fault.HIGH.value, bad.time_ms, [bad.open, 1.0, bad.low, bad.close, bad.volume])
     assert findings() == [(*noted, 1)]
-    intake.store(bars, series, page)
+    intake.accept(page, COIN)
     assert findings() == [(*noted, 2)]
 
 

@@ -52,7 +52,7 @@ def test_forty_thousand_bars_equal_the_model_and_a_second_run_writes_nothing(
     again = backfill("NASDAQ:AAPL", COIN, "--interval", "1m", "--bars", "20000")
     assert list(Database().collection("bar_chunk").find()) == chunks
     for key in ("NASDAQ:AAPL", COIN):
-        assert re.search(rf"{key} 1m +│ done +│ +20,000 │ +0 │ +0 │ +0 ", again)
+        assert re.search(rf"{key} 1m +│ done +│ +0 │ +0 │ +0 │ +0 ", again)
 
 
 def test_a_day_of_several_intervals_holds_that_day_alone(source: SimulatorServer, bars: BarStore) -> None:

@@ -1,0 +1,93 @@
+"""A backfill job's dealings with the stores: what is still missing, where a page goes, what it covers. Used by
+`backfill`, which talks to the source and keeps the job."""
+
+from contextlib import suppress
+
+from infrastructure.errors import Malformed
+from infrastructure.intervals import parse_interval
+from infrastructure.persistence import BarStore, Coverage, Series, Written, mongodb_errors
+from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
+from infrastructure.ranges import Range
+from infrastructure.times import to_ms
+from infrastructure.tradingview.base import History
+from marketdata.models import BackfillJob, Symbol
+from marketdata.services import coverage, hours, intake
+from marketdata.services.coverage import Asked
+from marketdata.services.planning import Ask, Market, Wish, next_ask
+from marketdata.services.series import series_of
+
+
+class Errand:
+    """One process's work on one job. Goes from the newest missing stretch to the oldest, and to each only once."""
+
+    def __init__(self, job: BackfillJob, bars: BarStore, now_ms: int) -> None:
+        self.job = job
+        self.interval = parse_interval(job.interval)
+        self._bars = bars
+        self._coverage = coverage.store()
+        self._market = _market(job.symbol, job.interval, now_ms)
+        # Everything newer than what the job has reached was asked for when it began, whatever has closed since.
+        self._asked: list[Range] = [] if job.reached_at is None else [(to_ms(job.reached_at), LATEST_MS)]
+        self._asking: dict[Ask, Asked] = {}
+        self._aside = 0  # bars that came and cannot be true: no others are fetched for them
+
+    def next(self) -> Ask | None:
+        known = self._known()
+        return next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, self._held)
+
+    def store(self, ask: Ask, page: History) -> Written:
+        """Bars first: what is noted as covered is there."""
+        asked = self._asking.setdefault(ask, Asked(self.interval, ask.start_ms, ask.end_ms))
+        series = series_of(self._bars, self.job.symbol, self.interval, page.info)
+        good = intake.accept(page, series.symbol)
+        self._aside += len(page.bars) - len(good)
+        written = self._bars.write(series, good)
+        covered = asked.received(page)
+        self._coverage.add(series, covered, asked.ended, asked.ended_ms)
+        self._asked += covered
+        return written
+
+    def finish(self, ask: Ask) -> None:
+        """The source said all that it has to say to it."""
+        asked, series = self._asking.pop(ask), self._series()
+        if series is not None:
+            self._coverage.add(series, asked.exhausted())
+        if ask.start_ms is not None:
+            low = ask.start_ms
+        else:
+            low = EARLIEST_MS if asked.ended or asked.until_ms is None else asked.until_ms
+        self._asked.append((low, LATEST_MS if ask.end_ms is None else ask.end_ms))
+
+    @property
+    def _wish(self) -> Wish:
+        job = self.job
+        return Wish(
+            None if job.bars is None else job.bars - self._aside,
+            None if job.start_at is None else to_ms(job.start_at),
+            None if job.end_at is None else to_ms(job.end_at),
+        )
+
+    def _series(self) -> Series | None:
+        return self._bars.find(self.job.symbol, self.interval)
+
+    def _known(self) -> Coverage:
+        series = self._series()
+        return Coverage() if series is None else self._coverage.of(series)
+
+    def _held(self, start_ms: int, end_ms: int) -> int:
+        series = self._series()
+        return 0 if series is None else sum(map(len, self._bars.iterate(series, start_ms, end_ms)))
+
+
+@mongodb_errors()
+def _market(key: str, interval_name: str, now_ms: int) -> Market:
+    """From what the platform knows already: planning costs no request."""
+    interval = parse_interval(interval_name)
+    symbol = Symbol.objects.filter(pk=key).first()
+    known = None
+    with suppress(Malformed):
+        known = None if symbol is None else hours.of_symbol(symbol)
+    if symbol is None or known is None:
+        return Market(interval, None, None)
+    newest_ms = hours.newest_known_ms(known, interval, symbol.delay_s, now_ms)
+    return Market(interval, known, None if newest_ms is None else newest_ms + 1)
