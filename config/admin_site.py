@@ -15,6 +15,7 @@ from marketdata.services.overview import overview
 class PlatformAdminSite(AdminSite):
     site_header = site_title = "Market data platform"
     index_title = "Operation"
+    enable_nav_sidebar = False  # the lists need the width; the front page holds the same links
     index_template = "marketdata/admin/index.html"
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

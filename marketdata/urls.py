@@ -1,6 +1,6 @@
 from django.urls import path
 
 from marketdata.api import api
-from marketdata.views import live
+from marketdata.views import icon, live
 
-urlpatterns = [path("", live, name="live"), path("api/v1/", api.urls)]
+urlpatterns = [path("", live, name="live"), path("favicon.ico", icon), path("api/v1/", api.urls)]

@@ -69,7 +69,7 @@ class BarSeriesAdmin(ReadOnlyAdmin):
 
     @admin.display(description="time in one document")
     def span(self, row: BarSeries) -> str:
-        return f"{row.span_ms // (7 * 86_400_000)} weeks"
+        return marks.counted(row.span_ms // (7 * 86_400_000), "week")
 
     @admin.display(description="bars")
     def count(self, row: BarSeries) -> str:

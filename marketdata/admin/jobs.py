@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -88,6 +88,13 @@ class BackfillJobAdmin(PlatformAdmin):
 
     # --- changes ---
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Actions of the list change a job; on its page there is nothing to save."""
+        nothing = dict.fromkeys(("show_save", "show_save_and_add_another", "show_save_and_continue"), False)
+        return super().change_view(request, object_id, form_url, nothing | (extra_context or {}))
+
     def has_delete_permission(self, request: HttpRequest, obj: BackfillJob | None = None) -> bool:
         return False  # cancelled instead; a schedule deletes old ones
 
@@ -123,4 +130,4 @@ class BackfillJobAdmin(PlatformAdmin):
         untouched = len(jobs) - len(changed)
         rest = f"; {untouched} in another state were left alone" if untouched else ""
         level = messages.WARNING if untouched else messages.SUCCESS
-        self.message_user(request, f"{len(changed)} jobs {done}{rest}.", level)
+        self.message_user(request, f"{marks.counted(len(changed), 'job')} {done}{rest}.", level)

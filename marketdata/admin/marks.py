@@ -15,6 +15,11 @@ def mark(state: str, text: str = "", title: str = "") -> SafeString:
     return format_html('<span class="mark mark-{}" title="{}">{}</span>', state, title, text or state)
 
 
+def counted(number: int, noun: str) -> str:
+    """1 symbol, 2 symbols"""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def moment(ms: int | None) -> str:
     return NEVER if ms is None else f"{from_ms(ms):%Y-%m-%d %H:%M:%S}"
 

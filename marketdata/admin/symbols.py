@@ -171,7 +171,7 @@ class SymbolAdmin(PlatformAdmin):
     def refresh_information(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
         keys = [row.key for row in queryset]
         if self._enqueue(request, "refresh_symbols", keys):
-            self.message_user(request, f"Information of {len(keys)} symbols is being refreshed.")
+            self.message_user(request, f"Information of {marks.counted(len(keys), 'symbol')} is being refreshed.")
 
     @admin.action(description="Pull new bars now", permissions=["change"])
     def pull_now(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
@@ -180,7 +180,7 @@ class SymbolAdmin(PlatformAdmin):
             keys = [row.key for row in rows if name in row.collect_intervals]
             if keys and not self._enqueue(request, "pull_bars", name, only=keys):
                 return
-        self.message_user(request, f"New bars of {len(rows)} symbols are being pulled.")
+        self.message_user(request, f"New bars of {marks.counted(len(rows), 'symbol')} are being pulled.")
 
     @admin.action(description=f"Backfill the newest {BACKFILL_BARS:,} bars", permissions=["change"])
     def backfill(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
@@ -194,8 +194,9 @@ class SymbolAdmin(PlatformAdmin):
                 backfill_jobs.enqueue(job)
         except InfrastructureError as error:
             self.message_user(request, str(error), messages.ERROR)
-        listed = reverse("admin:marketdata_backfilljob_changelist")
-        self.message_user(request, format_html('{} backfills are queued: <a href="{}">jobs</a>.', len(jobs), listed))
+            return
+        queued, listed = marks.counted(len(jobs), "backfill"), reverse("admin:marketdata_backfilljob_changelist")
+        self.message_user(request, format_html('Queued {}: <a href="{}">jobs</a>.', queued, listed))
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
@@ -210,4 +211,4 @@ class SymbolAdmin(PlatformAdmin):
         for row in changed:
             self.log_change(request, row, f"{'Activated' if active else 'Deactivated'}.")
         count = changed.update(active=active)
-        self.message_user(request, f"{count} symbols are now {'active' if active else 'inactive'}.")
+        self.message_user(request, f"{'Activated' if active else 'Deactivated'} {marks.counted(count, 'symbol')}.")

@@ -100,7 +100,7 @@ def test_actions_enqueue_work_and_say_who_did_it(furnished: str, client_of: Clie
     ]
     BackfillJob.objects.all().delete()
     page = text(act(client, "symbol", "backfill", COIN))
-    assert "2 backfills are queued" in page
+    assert "Queued 2 backfills: " in page
     jobs = BackfillJob.objects.order_by("interval")
     assert [(job.symbol, job.interval, job.bars, str(job.created_by)) for job in jobs] == [
         (COIN, "1d", 5000, "a-operator"),
@@ -111,8 +111,8 @@ def test_actions_enqueue_work_and_say_who_did_it(furnished: str, client_of: Clie
 
 def test_symbols_are_activated_and_deactivated_with_an_entry_in_the_log(furnished: str, client_of: ClientOf) -> None:
     client = client_of("operator")
-    assert "1 symbols are now active." in text(act(client, "symbol", "activate", COIN, SHARE))
-    assert "2 symbols are now inactive." in text(act(client, "symbol", "deactivate", COIN, SHARE))
+    assert "Activated 1 symbol." in text(act(client, "symbol", "activate", COIN, SHARE))
+    assert "Deactivated 2 symbols." in text(act(client, "symbol", "deactivate", COIN, SHARE))
     assert {row.key: row.active for row in Symbol.objects.all()} == {COIN: False, SHARE: False}
     assert sorted((entry.object_id, entry.change_message) for entry in LogEntry.objects.all()) == [
         (COIN, "Deactivated."), (SHARE, "Activated."), (SHARE, "Deactivated."),
@@ -163,7 +163,7 @@ def test_jobs_are_stopped_and_let_go_on(furnished: str, client_of: ClientOf) -> 
     (job,) = BackfillJob.objects.all()
     done = BackfillJob.objects.create(symbol=COIN, interval="1d", bars=5, state="done")
     page = text(act(client, "backfilljob", "cancel", job.pk, done.pk))
-    assert "1 jobs cancelled; 1 in another state were left alone." in page
+    assert "1 job cancelled; 1 in another state were left alone." in page
     act(client, "backfilljob", "let_go_on", job.pk, done.pk)
     job.refresh_from_db()
     assert (job.state, job.run, queue("backfills")) == (
