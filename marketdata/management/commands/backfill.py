@@ -4,7 +4,6 @@ import signal
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,6 +12,7 @@ from infrastructure.errors import InfrastructureError, Rejected
 from infrastructure.intervals import parse_interval
 from infrastructure.persistence import Database, mongodb_errors
 from marketdata.management.failures import one_sentence
+from marketdata.management.moments import moment
 from marketdata.management.progress import Progress
 from marketdata.models import BackfillJob
 from marketdata.providers import IDataProvider, get_provider
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         """Everything is checked, at the source too, before anything is written."""
         if options["resume"]:
             return [_interrupted(options)]
-        start, end = _moment(options["start"], "--from"), _moment(options["end"], "--to", whole_day=True)
+        start, end = moment(options["start"], "--from"), moment(options["end"], "--to", whole_day=True)
         intervals = list(dict.fromkeys(map(parse_interval, options["interval"] or ["1m"])))
         backfill_jobs.check_wish(options["bars"], start, end)
         keys = list(dict.fromkeys(map(symbols.key_of, options["symbols"])))
@@ -109,16 +109,3 @@ def _interrupted(options: dict[str, Any]) -> BackfillJob:
 
 def _is_id(text: str) -> bool:
     return len(text) == 24 and all(letter in "0123456789abcdef" for letter in text)
-
-
-def _moment(text: str | None, option: str, whole_day: bool = False) -> datetime | None:
-    """`whole_day`: a date means its end."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        is_date = len(text) == len("2026-01-31") and whole_day
-        return (moment + timedelta(days=int(is_date))).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Rejected(f"{option} takes a date or time as in 2026-01-31 or 2026-01-31T09:30, not {text!r}.") from None
