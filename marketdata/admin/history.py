@@ -24,7 +24,7 @@ NEWEST_BARS = 20
 
 @admin.register(Quote)
 class QuoteAdmin(ReadOnlyAdmin):
-    list_display = ("symbol", "last", "change_percent", "bid", "ask", "volume", "session", "venue", "updated_at", "age")
+    list_display = ("symbol", "last", "age", "change_percent", "bid", "ask", "volume", "session", "venue")
     search_fields = ("symbol", "description")
     list_filter = ("session", "update_mode")
 
