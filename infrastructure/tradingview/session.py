@@ -12,7 +12,7 @@ from typing import Any
 
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
 from infrastructure.tradingview import frames, messages
-from infrastructure.tradingview.messages import Hello, Message, Parameters, ProtocolError, Unknown
+from infrastructure.tradingview.messages import Hello, Parameters, ProtocolError, Unknown
 
 ANONYMOUS = "unauthorized_user_token"  # the token of those who have none
 NAME_LENGTH = 12
@@ -58,23 +58,20 @@ class Session:
                 message = messages.decode(payload)
             except Malformed as error:
                 found.append(error)
-            else:
-                self._note(message, now_ms)
-                if not isinstance(message.p, Hello | Unknown):
-                    found.append(message.p)
+                continue
+            if message.t_ms:
+                self._ahead_ms = int(message.t_ms) - now_ms
+            if isinstance(message.p, Unknown):
+                self.unknown += 1
+            elif isinstance(message.p, ProtocolError):
+                raise protocol_error(self._public(message.p.reason))
+            elif not isinstance(message.p, Hello):
+                found.append(message.p)
         return found
 
     def server_ms(self, now_ms: int) -> int:
         """Our time → the server's, as of its latest message that told the time (the hello, and those of charts)."""
         return now_ms + self._ahead_ms
-
-    def _note(self, message: Message, now_ms: int) -> None:
-        if message.t_ms:
-            self._ahead_ms = int(message.t_ms) - now_ms
-        if isinstance(message.p, Unknown):
-            self.unknown += 1
-        if isinstance(message.p, ProtocolError):
-            raise protocol_error(self._public(message.p.reason))
 
     def _public(self, reason: Any) -> str:
         """The server's words, without the token in case it repeats what it was sent."""
