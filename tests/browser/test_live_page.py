@@ -85,6 +85,27 @@ def test_the_page_goes_on_by_itself_after_the_web_server_was_killed(page: Page, 
     assert page.evaluate("globalThis.sameDocument") is True
 
 
+def test_an_operator_logs_in_and_switches_the_source_off_and_on(page: Page, platform: Platform) -> None:
+    expect(page.locator("#feed")).to_have_text("feed live", timeout=60_000)
+    admin = page.context.new_page()
+    admin.goto(f"{platform.url}/admin/login/?next=/admin/marketdata/upstreamswitch/")
+    admin.locator("#id_username").fill("admin")
+    admin.locator("#id_password").fill(platform.password)
+    admin.get_by_role("button", name="Log in").click()
+    admin.get_by_label("Upstream traffic allowed").uncheck()
+    admin.get_by_label("Reason").fill("a look at it")
+    admin.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#feed")).to_have_text("feed stopped by the operator", timeout=30_000)
+    expect(page.locator("#feed")).to_have_attribute(
+        "title", "Upstream traffic is off: admin switched it off (a look at it)."
+    )
+    admin.goto(f"{platform.url}/admin/marketdata/upstreamswitch/")
+    admin.get_by_label("Upstream traffic allowed").check()
+    admin.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#feed")).to_have_text("feed live", timeout=30_000)
+    assert len(changing_symbols(page, 3)) >= 3
+
+
 def r_number(least: int) -> re.Pattern[str]:
     """Any whole number with at least as many digits."""
     return re.compile(rf"^\d{{{len(str(least))},}}$")
