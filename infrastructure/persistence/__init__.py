@@ -6,6 +6,7 @@ from infrastructure.persistence.mongodb import Database, Lease, at_most, mongodb
 from infrastructure.persistence.quotes import QuoteStore
 from infrastructure.persistence.redis import Cache
 from infrastructure.persistence.redis_async import AsyncCache, LiveSubscription
+from infrastructure.persistence.revisions import Replaced, Revisions
 
 __all__ = [
     "AsyncCache",
@@ -19,6 +20,8 @@ __all__ = [
     "Lease",
     "LiveSubscription",
     "QuoteStore",
+    "Replaced",
+    "Revisions",
     "Series",
     "Written",
     "at_most",

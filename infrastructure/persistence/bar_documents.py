@@ -4,14 +4,14 @@ called by the BarStore.
     bar_chunk   _id "<series id>:<revision>:<start>" · series · revision · start_ms · end_ms (its range of times)
                 n (bars in data) · rev (grows with each write) · data (bar_codec) · tail [[t, o, h, l, c, v], …]
     bar_series  _id (opaque, never changes) · symbol · interval · adjustment · session · revision · span_ms
-                first_ms · last_ms · last [t, o, h, l, c, v] · updated_at
+                first_ms · last_ms · last [t, o, h, l, c, v] · updated_at; and what `revisions` keeps there
 
 The tail holds bars that came one by one, in order of arrival: a later row replaces an earlier one, or one in `data`, of
 the same time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,11 @@ LATEST_MS = 221_845_392_000_000  # year 9000
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One symbol's bars of one interval, adjustment and session, as its document said when it was read."""
+    """One symbol's bars of one interval, adjustment and session, as its document said when it was read.
+
+    `draft`: a revision in the making, which no reader gets; `rebased`: the source's prices differ from these by one
+    factor, and nothing is written until they have been loaded anew.
+    """
 
     id: str
     symbol: str
@@ -48,6 +52,9 @@ class Series:
     span_ms: int
     first_ms: int | None = None
     last_ms: int | None = None
+    draft: bool = False
+    rebased: float | None = None  # by this factor
+    looked_up_s: float = field(default=float("-inf"), compare=False, repr=False)  # on the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def span_of(bars_per_week: float) -> int:
     return WEEK_MS * min(max(round(CHUNK_BARS / bars_per_week), 1), MOST_WEEKS)
 
 
-def series_of(document: Document) -> Series:
+def series_of(document: Document, now_s: float) -> Series:
     return Series(
         document["_id"],
         document["symbol"],
@@ -80,6 +87,8 @@ def series_of(document: Document) -> Series:
         document["span_ms"],
         document["first_ms"],
         document["last_ms"],
+        rebased=(document.get("rebase") or {}).get("factor"),
+        looked_up_s=now_s,
     )
 
 

@@ -119,12 +119,13 @@ def append_to(chunk: str, rows: list[list[Any]], fixed: Document) -> UpdateOne:
     )
 
 
-def latest_of(series_id: str, pushed: Sequence[Bar]) -> UpdateOne:
+def latest_of(series_id: str, revision: int, pushed: Sequence[Bar]) -> UpdateOne:
     newest = pushed[0]
     for bar in pushed[1:]:
         if bar.time_ms >= newest.time_ms:
             newest = bar
-    return UpdateOne({"_id": series_id}, advance(min(bar.time_ms for bar in pushed), newest, changed=True))
+    change = advance(min(bar.time_ms for bar in pushed), newest, changed=True)
+    return UpdateOne({"_id": series_id, "revision": revision}, change)
 
 
 def advance(first_ms: int, newest: Bar, *, changed: bool) -> list[Document]:

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pymongo.collection import Collection
@@ -22,6 +23,7 @@ from infrastructure.persistence import bar_codec, bar_documents, bar_writing
 from infrastructure.persistence.bar_documents import TAIL, Series, Written
 from infrastructure.persistence.bar_writing import PAUSE_S, TRIES, ChunkWriter
 from infrastructure.persistence.mongodb import Database, Document, mongodb_errors
+from infrastructure.persistence.revisions import Replaced, Revisions
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ class BarStore:
     @property
     def _series(self) -> Collection[Document]:
         return self._database.collection("bar_series")
+
+    @property
+    def revisions(self) -> Revisions:
+        return Revisions(self._database)
 
     @property
     def _writer(self) -> ChunkWriter:
@@ -81,7 +87,7 @@ class BarStore:
         span_ms = bar_documents.span_of(bars_per_week)
         for _ in range(TRIES):
             if found := self._series.find_one(name):
-                return bar_documents.series_of(found)
+                return bar_documents.series_of(found, time.monotonic())
             self.ensure()
             empty = dict.fromkeys(("first_ms", "last_ms", "last", "updated_at"))
             try:
@@ -95,12 +101,13 @@ class BarStore:
         self, symbol: str, interval: Interval, *, adjustment: str = "splits", session: str = "regular"
     ) -> Series | None:
         found = self._series.find_one(dict(zip(NAME, (symbol, interval.name, adjustment, session), strict=True)))
-        return bar_documents.series_of(found) if found else None
+        return bar_documents.series_of(found, time.monotonic()) if found else None
 
     @mongodb_errors()
     def all_series(self) -> list[Series]:
         """By symbol; one document each, no bars."""
-        return [bar_documents.series_of(document) for document in self._series.find().sort([("symbol", 1), ("_id", 1)])]
+        documents = self._series.find().sort([("symbol", 1), ("_id", 1)])
+        return [bar_documents.series_of(document, time.monotonic()) for document in documents]
 
     def _new_id(self) -> str:
         return base64.b32encode(int(self._random() * 2**40).to_bytes(5, "big")).decode().lower()
@@ -113,8 +120,10 @@ class BarStore:
 
         Bars may come in any order (the last of equal times counts). Chunk by chunk, so an error leaves the chunks
         before it written: repeat the call. In a race the counts of one and the same bar may be missing in both results.
+        Replaced where the series has a newer revision, or waits for one.
         """
         bars = bar_documents.cleaned(bars)
+        self.revisions.check_writable(series)
         parts = list(bar_documents.by_chunk(series, bars))
         written = Written()
         for start in range(0, len(parts), WRITE_BATCH):
@@ -122,36 +131,59 @@ class BarStore:
         if len(bars):
             newest = next(iter(bars[-1:]))
             advance = bar_writing.advance(int(bars.time_ms[0]), newest, changed=written.documents > 0)
-            self._series.update_one({"_id": series.id}, advance)
+            self.revisions.advance(series, advance)
         return written
 
     @mongodb_errors()
     def push(self, updates: Iterable[tuple[Series, Bar]]) -> None:
-        """Appends closed bars as they come, without reading: one round trip for the chunks of all series, one for what
-        each series says of its last bar. A bar pushed again, also with other values, replaces the earlier one.
+        """Appends closed bars as they come, without reading chunks: one round trip to see which revision each series
+        has now, one for the chunks of all, one for what each says of its last bar. A bar pushed again, also with other
+        values, replaces the earlier one. Bars of a series that waits to be loaded anew are left to that.
 
         Each bar has a chance of one in TAIL to fold its chunk, which keeps tails about that long without counting them,
         and lets series that close together fold at different times.
         """
+        pushed = list(updates)
+        for _ in range(TRIES):
+            if not pushed:
+                return
+            pushed = self._push(self._redirected(pushed))
+        raise Replaced("The series of pushed bars were replaced all the time.")
+
+    def _redirected(self, pushed: list[tuple[Series, Bar]]) -> list[tuple[Series, Bar]]:
+        """To the present revisions: a live bar has the present prices."""
+        now = self.revisions.current(list({series.id for series, _ in pushed}))
+        return [
+            (replace(series, revision=now[series.id]["revision"]), bar)
+            for series, bar in pushed
+            if series.id in now and now[series.id].get("rebase") is None
+        ]
+
+    def _push(self, updates: list[tuple[Series, Bar]]) -> list[tuple[Series, Bar]]:
+        """Gives back those whose series was replaced meanwhile."""
         rows: dict[str, list[list[Any]]] = {}
         fixed: dict[str, Document] = {}
-        bars: dict[str, list[Bar]] = {}
+        bars: dict[tuple[str, int], list[Bar]] = {}
         for series, bar in updates:
             row = bar_documents.row_of(bar)
             start_ms = bar_documents.chunk_start(series, bar.time_ms)
             chunk = bar_documents.chunk_id(series, start_ms)
             fixed[chunk] = bar_documents.fixed_fields(series, start_ms)
             rows.setdefault(chunk, []).append(row)
-            bars.setdefault(series.id, []).append(bar)
+            bars.setdefault((series.id, series.revision), []).append(bar)
         if not rows:
-            return
+            return []
         self._writer.append([bar_writing.append_to(chunk, rows[chunk], fixed[chunk]) for chunk in rows])
-        self._series.bulk_write(
-            [bar_writing.latest_of(series_id, pushed) for series_id, pushed in bars.items()], ordered=False
+        told = self._series.bulk_write(
+            [bar_writing.latest_of(*key, pushed) for key, pushed in bars.items()], ordered=False
         )
         for chunk in rows:
             if any(self._random() * TAIL < 1 for _ in rows[chunk]):
                 self._writer.fold({"_id": chunk})
+        if told.matched_count == len(bars):
+            return []
+        now = self.revisions.current([series_id for series_id, _ in bars])
+        return [one for one in updates if one[0].id in now and now[one[0].id]["revision"] != one[0].revision]
 
     @mongodb_errors()
     def fold(self, series: Series) -> int:
@@ -169,6 +201,7 @@ class BarStore:
         at = 0
         for document in documents:
             at += bar_documents.unpack_into(document, out, at, start_ms, end_ms)
+        self.revisions.check_readable(series)
         return out[:at]
 
     def iterate(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> Iterator[Bars]:
@@ -177,8 +210,10 @@ class BarStore:
         with mongodb_errors(), self._chunks.find({"_id": wanted}, CONTENT, batch_size=READ_BATCH) as documents:
             for document in documents.sort("_id", 1):
                 part = bar_documents.unpack(document).between(start_ms, end_ms)
+                self.revisions.check_readable(series)
                 if len(part):
                     yield part
+            self.revisions.check_readable(series)
 
     @mongodb_errors()
     def last(self, series: Series, n: int, before_ms: int | None = None) -> Bars:
@@ -195,6 +230,7 @@ class BarStore:
             if len(found) < at_once:
                 break
             wanted = {"$gte": wanted["$gte"], "$lt": found[-1]["_id"]}
+        self.revisions.check_readable(series)
         return Bars.concat(parts[::-1])[max(-missing, 0) :]
 
     @mongodb_errors()
