@@ -23,6 +23,12 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if not (self.close_sent or self.conn.extensions):  # refused; compressed
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.write_frame
 
+    async def run_asgi(self) -> None:
+        """uvicorn closes the socket once what waits is sent, which is never where the client reads nothing."""
+        await super().run_asgi()
+        if not self.writable.is_set():
+            self.transport.abort()
+
     def write_frame(self, frame: bytes) -> bool:
         if not self.writable.is_set() or not self.handshake_complete or self.close_sent or self.transport.is_closing():
             return False

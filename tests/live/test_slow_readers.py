@@ -50,6 +50,12 @@ def ended(sock: socket.socket) -> bool:
         return True
 
 
+def browsers_of(pid: int, port: int) -> int:
+    """Connections the server still holds."""
+    connections = psutil.Process(pid).net_connections("tcp")
+    return sum(one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in connections)
+
+
 @pytest.mark.slow
 async def test_the_others_get_every_latest_value_and_the_stalled_are_cut_off(
     tmp_path: Path, redis_server: RedisServer, database: Database, speaker: Speaker
@@ -74,6 +80,9 @@ async def test_the_others_get_every_latest_value_and_the_stalled_are_cut_off(
         for client in healthy:
             await client.close()
         assert "a browser is cut off: it has taken nothing for too long" in web.log.read_text()
+        async with asyncio.timeout(20):  # although they have still not read anything
+            while await asyncio.to_thread(browsers_of, web.process.pid, port):  # noqa: ASYNC110  another process's state
+                await asyncio.sleep(0.05)
         for sock in lost:
             async with asyncio.timeout(20):
                 while not await asyncio.to_thread(ended, sock):  # noqa: ASYNC110  a socket of the test's own
