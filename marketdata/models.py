@@ -133,6 +133,9 @@ class BackfillJob(models.Model):
     requests = models.IntegerField("pages asked for", default=0)
     reached_at = models.DateTimeField("oldest bar so far", null=True, blank=True)
     ended = models.CharField("why it ended", max_length=8, blank=True)
+    revision = models.IntegerField(
+        "new revision", null=True, blank=True, editable=False, help_text="loads the whole series anew, into this"
+    )
     run = models.IntegerField("times handed over", default=0)
     failures = models.IntegerField("failures in a row", default=0)
     error = models.CharField(max_length=500, blank=True)

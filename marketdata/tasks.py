@@ -33,4 +33,5 @@ def run_backfill(job_id: str, run: int) -> str:
 
 
 def tend_backfills() -> int:
+    series.store().revisions.sweep()
     return backfill_jobs.tend(from_ms(Database().now_ms()))

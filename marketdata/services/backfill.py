@@ -19,6 +19,7 @@ from marketdata.services import backfill_jobs
 from marketdata.services.backfill_jobs import State
 from marketdata.services.errands import Errand
 from marketdata.services.planning import Ask
+from marketdata.services.reloads import Reload
 from marketdata.services.series import store
 from marketdata.services.upstream import UpstreamOff
 
@@ -58,12 +59,14 @@ def run(
     answer), and are raised; so is Interrupted. `now_ms` is the present, of the store's clock unless given.
     """
     with _bookkeeping(job, when_away):
-        errand = Errand(job, bars, Database().now_ms() if now_ms is None else now_ms)
+        kind = Errand if job.revision is None else Reload
+        errand = kind(job, bars, Database().now_ms() if now_ms is None else now_ms)
         while ask := errand.next():
             for step in _fetched(errand, ask, provider):
                 on_step(step)
                 if is_late() and errand.next():
                     return False
+        errand.complete()
         _checkpoint(job, state=State.DONE, finished_at=timezone.now())
     logger.info("%s: backfilled, %s bars received, %s new", job, job.received, job.new)
     return True

@@ -9,7 +9,7 @@ from infrastructure.persistence import BarStore, Coverage, Series, Written, mong
 from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
 from infrastructure.ranges import Range
 from infrastructure.times import to_ms
-from infrastructure.tradingview.base import History
+from infrastructure.tradingview.base import History, SymbolInfo
 from marketdata.models import BackfillJob, Symbol
 from marketdata.services import coverage, hours, intake
 from marketdata.services.coverage import Asked
@@ -38,7 +38,7 @@ class Errand:
     def store(self, ask: Ask, page: History) -> Written:
         """Bars first: what is noted as covered is there."""
         asked = self._asking.setdefault(ask, Asked(self.interval, ask.start_ms, ask.end_ms))
-        series = series_of(self._bars, self.job.symbol, self.interval, page.info)
+        series = self._target(page.info)
         good = intake.accept(page, series.symbol)
         self._aside += len(page.bars) - len(good)
         written = self._bars.write(series, good)
@@ -58,6 +58,9 @@ class Errand:
             low = EARLIEST_MS if asked.ended or asked.until_ms is None else asked.until_ms
         self._asked.append((low, LATEST_MS if ask.end_ms is None else ask.end_ms))
 
+    def complete(self) -> None:
+        """Nothing is missing any more."""
+
     @property
     def _wish(self) -> Wish:
         job = self.job
@@ -69,6 +72,9 @@ class Errand:
 
     def _series(self) -> Series | None:
         return self._bars.find(self.job.symbol, self.interval)
+
+    def _target(self, info: SymbolInfo) -> Series:
+        return series_of(self._bars, self.job.symbol, self.interval, info)
 
     def _known(self) -> Coverage:
         series = self._series()

@@ -1,5 +1,7 @@
 """New closed bars of the active symbols from the source into the bar store, once per schedule slot and interval.
 
+What differs in the overlap is a correction; where all of it differs by one factor, the series is loaded anew.
+
 Each pull starts a few bars before the point it has reached (the overlap notices corrections) and never looks at what
 the feed has pushed meanwhile, so what was missed while the feed was away is filled. Repeating a pull changes nothing.
 """
@@ -12,11 +14,12 @@ from dataclasses import dataclass, field
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.intervals import Interval
-from infrastructure.persistence import BarStore, mongodb_errors
+from infrastructure.persistence import BarStore, Series, Written, mongodb_errors
 from infrastructure.times import from_ms
+from infrastructure.tradingview.base import SymbolInfo
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.providers import IDataProvider
-from marketdata.services import backfill_jobs, coverage, hours, intake, symbols
+from marketdata.services import backfill_jobs, coverage, hours, intake, rebasing, reloads, symbols
 from marketdata.services.series import series_of
 from marketdata.services.upstream import UpstreamOff
 
@@ -37,6 +40,7 @@ class Pulled:
     new: int = 0
     corrected: int = 0
     left: int = 0
+    rebased: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,6 +115,11 @@ def _pull_one(
 ) -> None:
     symbols.check_interval(symbol.key, interval, symbol.has_intraday)
     info = symbols.information(symbol.key, provider)
+    series = series_of(bars, symbol.key, interval, info)
+    if series.rebased is not None:
+        reloads.ensure(series)
+        _wait_for_reload(state, now_ms)
+        return
     known = hours.of_info(info)
     start_ms = None if state.reached_ms is None else _back(state.reached_ms, interval)
     if start_ms is not None and hours.bars_between(known, interval, start_ms, now_ms) > PULL_BARS:
@@ -121,21 +130,46 @@ def _pull_one(
     pages = list(provider.pages(symbol.key, interval, bars=count, start_ms=start_ms))
     # In one write and in the order of time: a pull that dies between pages must not leave a hole behind its end.
     received = Bars.concat([intake.accept(page, symbol.key) for page in reversed(pages)])
-    series = series_of(bars, symbol.key, interval, info)
+    if factor := _factor(bars, series, state, received, info):
+        reloads.start(bars, series, factor)
+        result.rebased += 1
+        _wait_for_reload(state, now_ms)
+        return
     written = bars.write(series, received)
     coverage.note(series, pages, start_ms)
-    if written.corrected:
-        logger.warning("%s %s: %s closed bars were corrected by the source", symbol.key, interval, written.corrected)
+    newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - coverage.SETTLE_MS)
+    _note(state, received, written, newest_ms, now_ms)
     result.new += written.new
     result.corrected += written.corrected
+
+
+def _note(state: Pull, received: Bars, written: Written, newest_ms: int | None, now_ms: int) -> None:
+    if written.corrected:
+        logger.warning("%s: %s closed bars were corrected by the source", state.key, written.corrected)
     state.bars += written.new + written.corrected
     state.corrected += written.corrected
     if len(received):
         state.reached_ms = max(state.reached_ms or 0, int(received.time_ms[-1]))
-    newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - coverage.SETTLE_MS)
     if newest_ms is not None:
         state.asked_ms = max(state.asked_ms or 0, newest_ms)
     state.error = ""
+    _save(state, now_ms)
+
+
+def _factor(bars: BarStore, series: Series, state: Pull, received: Bars, info: SymbolInfo) -> float | None:
+    """By which the source has rebased what came again of the bars pulled before. Those that the feed pushed since have
+    the new prices already."""
+    if not len(received) or series.last_ms is None:
+        return None
+    until_ms = series.last_ms if state.reached_ms is None else state.reached_ms
+    first_ms = int(received.time_ms[0])
+    if first_ms > until_ms:
+        return None
+    return rebasing.factor(bars.read(series, first_ms, until_ms + 1), received, info.min_move / info.price_scale)
+
+
+def _wait_for_reload(state: Pull, now_ms: int) -> None:
+    state.error = "The source has rebased its prices: the series is loaded anew."
     _save(state, now_ms)
 
 

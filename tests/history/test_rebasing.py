@@ -1,0 +1,216 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infrastructure.bars import Bars
+from infrastructure.errors import Unavailable
+from infrastructure.intervals import INTERVALS, MINUTE_MS
+from infrastructure.persistence import BarStore, Database, Series
+from infrastructure.scheduling import JobScheduler
+from infrastructure.simulator import SimulatorServer, StandingClock
+from infrastructure.times import from_ms
+from infrastructure.tradingview import IDataProvider
+from marketdata import tasks
+from marketdata.models import BackfillJob, Finding, Pull
+from marketdata.services import backfill, backfill_jobs
+from marketdata.services.pulls import FIRST_BARS, Pulled, pull
+from marketdata.services.rebasing import factor, rescaled, volume_factor
+from tests.platform.conftest import NOW_MS, add_symbol
+
+MINUTE = INTERVALS["1m"]
+COIN = "BINANCE:BTCUSDT"
+THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
+State = BackfillJob.State
+
+
+def priced(*closes: float, spread: float = 0.5) -> Bars:
+    rows = [
+        (number * MINUTE_MS, close, close + spread, close - spread, close, 10.0) for number, close in enumerate(closes)
+    ]
+    return Bars.from_rows(rows)
+
+
+def ticked(bars: Bars, tick: float) -> Bars:
+    columns = [np.round(column / tick) * tick for column in bars.columns[1:5]]
+    return Bars(bars.time_ms, *columns, bars.volume)
+
+
+# --- Is it one factor? ---
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(20, 900), min_size=2, max_size=8),
+    st.sampled_from([0.02, 0.05, 0.1, 0.25, 1 / 3, 0.5, 0.985, 1.5, 2.0, 3.0, 10.0]),
+)
+def test_a_split_is_seen_through_the_rounding_of_both_sides(closes: list[float], ratio: float) -> None:
+    old = ticked(priced(*closes), 0.01)
+    new = ticked(rescaled(old, ratio, 1 / ratio), 0.01)
+    found = factor(old, new, 0.01)
+    assert found is not None
+    again = ticked(rescaled(old, found, 1 / found), 0.01)
+    assert np.abs(again.close - new.close).max() <= 0.01 * (1 + 1e-6) * max(1.0, ratio)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 1 / 3, 1.5, 2.0, 10.0, 0.05])
+def test_the_factor_of_a_split_is_exact(ratio: float) -> None:
+    old = ticked(priced(512.34, 498.77, 505.01, 511.99), 0.01)
+    assert factor(old, ticked(rescaled(old, ratio, 1.0), 0.01), 0.01) == ratio
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (priced(100, 101, 102), priced(100, 101, 102)),
+        (priced(100, 101, 102), priced(50, 101, 102)),  # one corrected bar
+        (priced(100, 101, 102), priced(50, 50.5, 60)),  # several corrections
+        (priced(100, 101, 102), priced(100.01, 101.01, 102.01)),  # a tick
+        (priced(100), priced(50)),  # one bar proves nothing
+        (priced(-2, 1, 3), priced(-4, 2, 6)),
+        (priced(100, 101), priced()),
+    ],
+)  # fmt: skip
+def test_corrections_are_no_split(old: Bars, new: Bars) -> None:
+    assert factor(old, new, 0.01) is None
+
+
+def test_only_bars_that_both_have_are_compared() -> None:
+    old, new = priced(100, 101, 102, 103), rescaled(priced(100, 101, 102, 103, 999), 0.5, 2.0)
+    assert factor(old[1:3], new, 0.01) == 0.5
+
+
+def test_volumes_have_a_factor_of_their_own_or_none() -> None:
+    old = priced(100, 101, 102)
+    assert volume_factor(old, rescaled(old, 0.5, 2.0)) == 2.0
+    assert volume_factor(old, rescaled(old, 0.5, 1.0)) == 1.0
+    odd = Bars(*old.columns[:5], old.volume * np.array([1.0, 2.0, 3.0]))  # type: ignore[arg-type]
+    assert volume_factor(old, odd) == 1.0
+
+
+# --- The whole way ---
+
+
+def series_of(bars: BarStore) -> Series:
+    series = bars.find(COIN, MINUTE)
+    assert series is not None
+    return series
+
+
+@pytest.fixture
+def split(provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> Bars:
+    """The stored history is that of before a split of 4 to 1; gives what the source says now."""
+    JobScheduler().ensure()
+    add_symbol(provider, COIN, "1m")
+    assert pull(provider, bars, MINUTE, NOW_MS) == Pulled(asked=1, new=FIRST_BARS)
+    true = bars.read(series_of(bars))
+    bars.write(series_of(bars), rescaled(true, 4.0, 0.25))
+    return true
+
+
+def later(source: SimulatorServer, provider: IDataProvider, minutes: int) -> int:
+    assert isinstance(source.clock, StandingClock)
+    source.clock.at_ms = NOW_MS + minutes * MINUTE_MS
+    provider.close()
+    return source.clock.at_ms
+
+
+def test_a_rebased_series_is_loaded_whole_and_replaced_at_once(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    old = bars.read(series_of(bars))
+    now_ms = later(source, provider, 2)
+    assert pull(provider, bars, MINUTE, now_ms) == Pulled(asked=1, rebased=1)
+    series = series_of(bars)
+    assert (series.rebased, series.revision) == (pytest.approx(0.25, rel=1e-6), 1)
+    assert bars.read(series).same_as(old)  # nothing of the new prices among the old ones
+    assert "loaded anew" in Pull.objects.get().error
+    (job,) = BackfillJob.objects.all()
+    assert (job.state, job.revision, job.start_at) == ("queued", 0, from_ms(series.first_ms or 0))
+
+    seen: list[Bars] = []
+    assert backfill_jobs.take(job)
+    backfill.run(job, provider, bars, now_ms=now_ms, on_step=lambda step: seen.append(bars.read(series_of(bars))))
+    assert [one.same_as(old) for one in seen] == [True] * len(seen) != []
+    true = source.market.last(COIN, MINUTE, FIRST_BARS + 2, THIS_MINUTE + 2 * MINUTE_MS)
+    series = series_of(bars)
+    assert (series.rebased, series.revision, job.revision) == (None, 2, 2)
+    assert bars.read(series).same_as(true)
+    now_ms = later(source, provider, 3)
+    assert pull(provider, bars, MINUTE, now_ms) == Pulled(asked=1, new=1)
+    assert Pull.objects.get().error == ""
+    assert [row.kind for row in Finding.objects.all()] == ["rebased"]
+
+
+def test_while_it_is_loaded_pulls_ask_for_nothing_and_queue_one_job(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    for minutes in (1, 2, 3):
+        pull(provider, bars, MINUTE, later(source, provider, minutes))
+    assert BackfillJob.objects.count() == 1
+    assert pull(provider, bars, MINUTE, later(source, provider, 4)) == Pulled()
+    with pytest.raises(Unavailable, match="are being replaced"):
+        bars.write(series_of(bars), split)
+    BackfillJob.objects.all().delete()  # as if the process had died before it queued the job
+    pull(provider, bars, MINUTE, later(source, provider, 5))
+    assert BackfillJob.objects.get().state == "queued"
+    BackfillJob.objects.update(state=State.CANCELLED)
+    pull(provider, bars, MINUTE, later(source, provider, 6))
+    assert BackfillJob.objects.get().state == "cancelled"  # a person's word counts
+
+
+class Crash(Exception):
+    pass
+
+
+def test_a_reload_that_died_goes_on_in_its_draft_and_one_that_switched_is_done(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    pull(provider, bars, MINUTE, later(source, provider, 1))
+    job = BackfillJob.objects.get()
+
+    def crash(step: object) -> None:
+        raise Crash
+
+    assert backfill_jobs.take(job)
+    with pytest.raises(Crash):
+        backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS, on_step=crash)
+    assert (job.state, job.revision, job.requests) == ("failed", 2, 1)
+    backfill_jobs.start_here(job)
+    backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
+    assert (job.state, job.revision, job.requests, series_of(bars).revision) == ("done", 2, 1, 2)
+    BackfillJob.objects.filter(pk=job.pk).update(state=State.FAILED)  # as if it had died just after the switch
+    job.refresh_from_db()
+    backfill_jobs.start_here(job)
+    backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
+    assert (job.state, job.requests, series_of(bars).revision) == ("done", 1, 2)
+
+
+def test_bars_beyond_the_depth_of_the_plan_are_kept_rescaled_and_reported(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    before = source.market.last(COIN, MINUTE, 100, THIS_MINUTE - 50_000 * MINUTE_MS)  # deeper than the source goes
+    bars.write(series_of(bars), rescaled(before, 4.0, 0.25))
+    pull(provider, bars, MINUTE, later(source, provider, 1))
+    (job,) = BackfillJob.objects.all()
+    assert backfill_jobs.take(job)
+    backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
+    kept = bars.read(series_of(bars), None, THIS_MINUTE - 50_000 * MINUTE_MS)
+    assert np.array_equal(kept.time_ms, before.time_ms)
+    assert np.allclose(kept.close, before.close, rtol=1e-6)
+    assert np.allclose(kept.volume, before.volume, rtol=1e-6)
+    found = {row.kind: row.reason for row in Finding.objects.all()}
+    assert set(found) == {"rebased", "rescaled"}
+    assert found["rescaled"].startswith("100 bars beyond the source's depth were multiplied by 0.25")
+
+
+def test_the_schedule_that_tends_jobs_sweeps_what_was_replaced(bars: BarStore) -> None:
+    JobScheduler().ensure()
+    series = bars.series(COIN, MINUTE, bars_per_week=10_080)
+    bars.revisions.switch(bars.revisions.begin(series))
+    aged = {"$set": {"retired.0.at": from_ms(0)}}
+    Database().collection("bar_series").update_one({}, aged)
+    tasks.tend_backfills()
+    stored = Database().collection("bar_series").find_one()
+    assert stored is not None
+    assert stored["retired"] == []
