@@ -33,10 +33,16 @@ def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[Database
     """Without Django's transaction and flush: the stores are no models, and threads write too."""
     with django_db_blocker.unblock():
         database = Database()
-        for name in COLLECTIONS:
-            database.collection(name).delete_many({})
+        empty(database)
         Symbol.objects.bulk_create(Symbol(key=key) for key in SYMBOLS)
         yield database
+        empty(database)
+
+
+def empty(database: Database) -> None:
+    """Before, for what a killed process left; after, for the tests that come next."""
+    for name in COLLECTIONS:
+        database.collection(name).delete_many({})
 
 
 @pytest.fixture

@@ -65,6 +65,12 @@ def cache(redis_server: RedisServer) -> Cache:
 def database(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[Database]:
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         database = Database()
-        for name in COLLECTIONS:
-            database.collection(name).delete_many({})
+        empty(database)
         yield database
+        empty(database)
+
+
+def empty(database: Database) -> None:
+    """Before, for what a killed process left; after, for the tests that come next."""
+    for name in COLLECTIONS:
+        database.collection(name).delete_many({})
