@@ -3,6 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 # With stores of your own nothing is embedded, and no platform is unsupported.
 RUNTIME := requirements.txt $(if $(and $(MONGODB_URI),$(REDIS_URL)),,requirements-embedded.txt)
 # Most tests wait for a real process; a file stays in one worker, and each worker has stores of its own.
@@ -12,7 +13,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
 .NOTPARALLEL:
-.PHONY: run install test test-all test-slow lint format assets requirements clean runtime development peers python
+.PHONY: bench-install bench-live run install test test-all test-slow lint format assets requirements clean runtime development peers python
 
 run: runtime assets  ## the whole platform; PORT chooses the web port
 	@exec $(BIN)/python manage.py up
@@ -27,6 +28,15 @@ test-all: development assets peers  ## also independent clients, slow faults and
 
 test-slow: development assets peers  ## only what test-all adds to test
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
+
+bench-live: bench-install benchmarks/node_modules/.package-lock.json  ## the live path beside its peers; ARGS="3.14 3.19" measures only those
+	@$(BENCH)/bin/python -m benchmarks.live $(ARGS)
+
+bench-install: python
+	@$(PYTHON) tools/install.py --venv $(BENCH) $(RUNTIME) requirements-bench.txt
+
+benchmarks/node_modules/.package-lock.json: benchmarks/package-lock.json
+	@npm ci --ignore-scripts --no-fund --no-audit --prefix benchmarks
 
 lint: development
 	@$(BIN)/ruff check .
