@@ -13,7 +13,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON = $(shell for p in $(INTERPRETERS); do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 
 .NOTPARALLEL:
-.PHONY: bench-install bench-live run install test test-all test-slow lint format assets requirements clean runtime development peers python
+.PHONY: bench-install bench-live bench-history run install test test-all test-slow lint format assets requirements clean runtime development peers python
 
 run: runtime assets  ## the whole platform; PORT chooses the web port
 	@exec $(BIN)/python manage.py up
@@ -31,6 +31,9 @@ test-slow: development assets peers  ## only what test-all adds to test
 
 bench-live: bench-install benchmarks/node_modules/.package-lock.json  ## the live path beside its peers; ARGS="3.14 3.19" measures only those
 	@$(BENCH)/bin/python -m benchmarks.live $(ARGS)
+
+bench-history: bench-install  ## the bar store and backfills beside their peers; ARGS="store" measures only that part
+	@$(BENCH)/bin/python -m benchmarks.history $(ARGS)
 
 bench-install: python
 	@$(PYTHON) tools/install.py --venv $(BENCH) $(RUNTIME) requirements-bench.txt
@@ -52,13 +55,13 @@ assets: runtime
 	@$(BIN)/python tools/assets.py
 
 requirements: development  ## pins anew what requirements/*.in ask for; first runtime, which the others follow
-	@for name in runtime embedded dev peers; do \
+	@for name in runtime embedded dev peers bench; do \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	    requirements/$$name.in -o requirements$$(test $$name = runtime || echo -$$name).txt || exit 1; \
 	done
 
 clean:  ## everything that can be made again; the data in var/ stays
-	@rm -rf $(VENV) .venv-peers marketdata/static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-peers $(BENCH) marketdata/static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 runtime: python
 	@$(PYTHON) tools/install.py $(RUNTIME)

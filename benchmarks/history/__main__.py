@@ -1,0 +1,28 @@
+"""`make bench-history`: figures of the bar store, the backfill and how they grow, with peers in the same run.
+
+Parts may be named (`store`, `backfill`, `growth`); then the figures are printed and not written to the results.
+"""
+
+import argparse
+import sys
+
+from benchmarks.harness import Report
+from benchmarks.servers import platform
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=("store", "backfill", "growth"))
+    parts = parser.parse_args().parts
+    report = Report("history")
+    with platform() as folder:
+        from benchmarks.history import backfill, growth, store  # they need Django's settings
+
+        for name, part in (("store", store.measure), ("backfill", backfill.measure), ("growth", growth.measure)):
+            if not parts or name in parts:
+                part(report, folder)
+    return 0 if report.finish(write=not parts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
