@@ -2,6 +2,7 @@
 
 InfrastructureError
 ├── Unavailable   try again later; `retry_after_s` says when, where the other side said so
+│   └── Throttled  the other side wants fewer requests: the budget of all processes is halved
 ├── Rejected      trying again changes nothing: a person must act
 └── Malformed     the other side sent what nobody can read; `sample` keeps (the start of) it
 
@@ -19,6 +20,10 @@ class Unavailable(InfrastructureError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Throttled(Unavailable):
+    pass
 
 
 class Rejected(InfrastructureError):

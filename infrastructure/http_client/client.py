@@ -23,7 +23,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from infrastructure.backoff import Backoff
-from infrastructure.errors import SAMPLE_LIMIT, InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.errors import SAMPLE_LIMIT, InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.http_client.connections import Addresses, DeadlineAdapter, resolved, until
 from infrastructure.http_client.errors import translated
 
@@ -215,7 +215,8 @@ def _accepted(response: Response) -> Response:
         return response
     message = f"{response.host} answered {response.status}."
     if response.status == 429 or response.status >= 500:
-        raise Unavailable(message, retry_after_s(response.headers.get("Retry-After", "")))
+        kind = Throttled if response.status == 429 else Unavailable
+        raise kind(message, retry_after_s(response.headers.get("Retry-After", "")))
     if response.status < 400:
         message = f"{response.host} answered {response.status}: redirects are not followed."
     raise HttpRejected(message, response)

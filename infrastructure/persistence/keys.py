@@ -1,5 +1,7 @@
 """Every Redis key and channel of the platform, behind one versioned prefix: a new format takes a new one. Pure."""
 
+from datetime import date
+
 PREFIX = "md1:"
 
 QUOTES = PREFIX + "quotes"  # hash: symbol → the quote as JSON
@@ -8,6 +10,13 @@ BARS = PREFIX + "bars"  # hash: SYMBOL@interval → the newest streamed bar as J
 FEED = PREFIX + "feed"  # the feed's state as JSON
 FENCE = PREFIX + "fence"  # fencing number of the newest leader that wrote; gone = Redis was emptied
 INTEREST = PREFIX + "interest"  # sorted set: what somebody watches, scored with its expiry in ms
+
+BUDGET = PREFIX + "budget"  # hash: when the next request to the source may be made, how much slower than configured
+
+
+def requests(day: date) -> str:
+    """Hash: cause → requests to the source of that day (UTC)."""
+    return f"{PREFIX}requests|{day:%Y-%m-%d}"
 
 
 def cached(kind: str, *parts: object) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from infrastructure.errors import SAMPLE_LIMIT, InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.errors import SAMPLE_LIMIT, InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.http_client import retry_after_s
 from infrastructure.tradingview.config import TradingViewConfig
 
@@ -151,7 +151,8 @@ def _bad_status(error: websocket.WebSocketBadStatusException, host: str) -> Infr
         return Rejected(f"{host} answered 403: it refuses the TRADINGVIEW_ORIGIN, or this machine's address.")
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         wait = retry_after_s(str((error.resp_headers or {}).get("retry-after", "")))
-        return Unavailable(f"{host} answered {status}.", wait)
+        kind = Throttled if status == HTTPStatus.TOO_MANY_REQUESTS else Unavailable
+        return kind(f"{host} answered {status}.", wait)
     if status < HTTPStatus.MULTIPLE_CHOICES:
         body = (error.resp_body or b"")[:SAMPLE_LIMIT].decode("utf-8", "replace")
         return Malformed(f"{host} answered {status} with a page instead of a websocket.", body)

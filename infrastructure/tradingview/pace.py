@@ -1,4 +1,5 @@
-"""The smallest pause between two history requests of one process, whoever asks. Used by `provider`."""
+"""The smallest pause between two history requests of one process, whoever asks. Used by `provider`, and by the budget
+of all processes while Redis is away."""
 
 import threading
 import time
@@ -19,6 +20,12 @@ class Pace:
             turn = max(self._clock(), self._next_s)
             self._next_s = turn + pause_s
             return turn
+
+    def slow_down(self, retry_after_s: float | None) -> None:
+        """Nothing: the caller is told by its error when to come back. The budget of all processes changes its rate."""
+
+    def count(self) -> None:
+        """Of requests that take no turn; nobody counts those of one process."""
 
 
 #: Of this process.

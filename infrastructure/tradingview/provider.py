@@ -8,26 +8,37 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any, Self
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, Self
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.http_client import HttpClient
 from infrastructure.intervals import INTERVALS, Interval
 from infrastructure.tradingview.base import History, IDataProvider, Quote, SymbolInfo, SymbolMatch
+from infrastructure.tradingview.budget import RequestBudget
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.history import HistoryRequest
 from infrastructure.tradingview.http import TradingViewHttp
 from infrastructure.tradingview.line import Line, now_ms
 from infrastructure.tradingview.messages import Parameters
-from infrastructure.tradingview.pace import PACE, Pace
+from infrastructure.tradingview.pace import PACE
 from infrastructure.tradingview.session import ANONYMOUS
 
 #: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
 RESTS_S = 15.0
+
+
+class Pacing(Protocol):
+    """When a history request may be made: `Pace` for one process, `RequestBudget` for all."""
+
+    def turn_s(self, pause_s: float) -> float: ...
+
+    def slow_down(self, retry_after_s: float | None) -> None: ...
+
+    def count(self) -> None: ...
 
 
 class TradingViewProvider(IDataProvider):
@@ -44,11 +55,11 @@ class TradingViewProvider(IDataProvider):
         gate: Callable[[], None] | None = None,
         http: TradingViewHttp | None = None,
         *,
-        pace: Pace = PACE,
+        pace: Pacing = PACE,
     ) -> None:
         self.config = config
         self._gate = gate or (lambda: None)
-        self._client = HttpClient(gate=gate)
+        self._client = HttpClient(gate=self._counted_gate)
         self._http = http or TradingViewHttp(
             self._client, config.search_url, config.scanner_url, config.origin, config.session_cookie
         )
@@ -59,13 +70,17 @@ class TradingViewProvider(IDataProvider):
 
     @classmethod
     def from_settings(cls) -> Self:
-        return cls(TradingViewConfig.from_settings(), import_string(settings.MARKETDATA_UPSTREAM_GATE))
+        """At the pace of all processes together."""
+        gate = import_string(settings.MARKETDATA_UPSTREAM_GATE)
+        return cls(TradingViewConfig.from_settings(), gate, pace=RequestBudget.from_settings())
 
     def search(self, text: str, *, type: str = "", exchange: str = "", limit: int = 50) -> list[SymbolMatch]:
-        return self._http.search(text, type=type, exchange=exchange, limit=limit)
+        with self._slowing_down():
+            return self._http.search(text, type=type, exchange=exchange, limit=limit)
 
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
-        return self._http.quotes(symbols)
+        with self._slowing_down():
+            return self._http.quotes(symbols)
 
     def resolve(self, symbol: str) -> SymbolInfo:
         """Asks for a bar as well: only a series tells how delayed it is."""
@@ -128,7 +143,8 @@ class TradingViewProvider(IDataProvider):
                     raise Unavailable(f"The connection to TradingView was lost between two pages of {request.symbol}.")
                 self._wait_turn(line)
                 request.ask(now_ms())
-                page = self._until_answered(line, request)
+                with self._slowing_down():
+                    page = self._until_answered(line, request)
                 if page is not None:
                     return page
 
@@ -175,10 +191,23 @@ class TradingViewProvider(IDataProvider):
         if self._line and time.monotonic() - self._used_s > RESTS_S:
             self._drop()
         if self._line is None:
-            self._gate()
-            self._line = Line.open(self.config)
+            self._counted_gate()
+            with self._slowing_down():
+                self._line = Line.open(self.config)
             self._used_s = time.monotonic()
         return self._line
+
+    def _counted_gate(self) -> None:
+        self._gate()
+        self._pace.count()
+
+    @contextmanager
+    def _slowing_down(self) -> Iterator[None]:
+        try:
+            yield
+        except Throttled as error:
+            self._pace.slow_down(error.retry_after_s)
+            raise
 
     def _end(self, line: Line, request: HistoryRequest) -> None:
         with self._lock, suppress(InfrastructureError):

@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled
 from infrastructure.tradingview import frames, messages
 from infrastructure.tradingview.messages import Hello, Parameters, ProtocolError, Unknown
 
@@ -83,5 +83,5 @@ def protocol_error(reason: str) -> InfrastructureError:
     if "auth token" in reason:
         return Rejected(f"TradingView refuses the TRADINGVIEW_AUTH_TOKEN: {reason}. It may have expired.")
     if "rate" in reason or "limit" in reason:
-        return Unavailable(f"TradingView wants fewer requests: {reason}.")
+        return Throttled(f"TradingView wants fewer requests: {reason}.")
     return Rejected(f"TradingView ended the connection: {reason or 'without a reason'}.")

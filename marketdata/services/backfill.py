@@ -13,6 +13,7 @@ from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.persistence import BarStore, Database, Written, mongodb_errors
 from infrastructure.times import from_ms
 from infrastructure.tradingview.base import History
+from infrastructure.tradingview.budget import because
 from marketdata.models import BackfillJob
 from marketdata.providers import IDataProvider, get_provider
 from marketdata.services import backfill_jobs
@@ -58,7 +59,7 @@ def run(
     Errors leave it in the state that says what can be done about it (`when_away`: of a source or store that does not
     answer), and are raised; so is Interrupted. `now_ms` is the present, of the store's clock unless given.
     """
-    with _bookkeeping(job, when_away):
+    with _bookkeeping(job, when_away), because("backfill" if job.revision is None else "reload"):
         kind = Errand if job.revision is None else Reload
         errand = kind(job, bars, Database().now_ms() if now_ms is None else now_ms)
         while ask := errand.next():

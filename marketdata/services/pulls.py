@@ -17,6 +17,7 @@ from infrastructure.intervals import Interval
 from infrastructure.persistence import BarStore, Series, Written, mongodb_errors
 from infrastructure.times import from_ms
 from infrastructure.tradingview.base import SymbolInfo
+from infrastructure.tradingview.budget import because
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.providers import IDataProvider
 from marketdata.services import backfill_jobs, coverage, hours, intake, rebasing, reloads, symbols
@@ -64,7 +65,8 @@ def pull(
             logger.warning("%s: %s symbols must wait for the next pull", interval, result.left)
             break
         try:
-            _pull_one(provider, bars, symbol, interval, state, now_ms, result)
+            with because("pull"):
+                _pull_one(provider, bars, symbol, interval, state, now_ms, result)
             away = 0
         except UpstreamOff:
             raise

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from infrastructure.intervals import MINUTE_MS
 from infrastructure.persistence import Database, QuoteStore, mongodb_errors
 from infrastructure.tradingview.base import Quote
+from infrastructure.tradingview.budget import because
 from marketdata.models import Symbol
 from marketdata.providers import IDataProvider
 from marketdata.services import hours
@@ -34,7 +35,8 @@ def refresh(provider: IDataProvider, now_ms: int) -> Refreshed:
     wanted = [symbol.key for symbol in symbols if is_due(symbol, stored.get(symbol.key), now_ms)]
     received = 0
     for start in range(0, len(wanted), SYMBOLS_PER_REQUEST):
-        found = provider.quotes(wanted[start : start + SYMBOLS_PER_REQUEST])
+        with because("quotes"):
+            found = provider.quotes(wanted[start : start + SYMBOLS_PER_REQUEST])
         received += len(found)
         store.save([(completed(quote, stored.get(key)), now_ms) for key, quote in found.items()])
     if wanted:

@@ -16,6 +16,7 @@ from infrastructure.errors import InfrastructureError, Rejected, Unavailable
 from infrastructure.intervals import Interval
 from infrastructure.persistence import Cache, keys, mongodb_errors
 from infrastructure.tradingview.base import SymbolInfo
+from infrastructure.tradingview.budget import because
 from marketdata.models import Symbol
 from marketdata.providers import IDataProvider
 from marketdata.services.upstream import UpstreamOff
@@ -74,7 +75,8 @@ def information(key: str, provider: IDataProvider) -> SymbolInfo:
 
 
 def _asked(key: str, provider: IDataProvider) -> SymbolInfo:
-    info = provider.resolve(key)
+    with because("symbols"):
+        info = provider.resolve(key)
     try:
         Cache.from_settings().set_json(keys.cached("info", key), info, CACHED_S)
     except InfrastructureError as error:

@@ -12,7 +12,7 @@ import websocket._exceptions as driver_errors
 from websocket import WebSocketBadStatusException, WebSocketException
 from websockets.sync.server import ServerConnection
 
-from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
+from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.connection import MAX_MESSAGE_BYTES, Connection, translated
 from tests.loopback import Answer, Loopback, page
@@ -92,7 +92,7 @@ def test_the_systems_errors_have_their_kind_too(error: Exception, kind: type[Inf
             "127.0.0.1 answered 403: it refuses the TRADINGVIEW_ORIGIN, or this machine's address.",
         ),
         (Answer(404), Rejected, "127.0.0.1 answered 404."),
-        (Answer(429), Unavailable, "127.0.0.1 answered 429."),
+        (Answer(429), Throttled, "127.0.0.1 answered 429."),
         (Answer(503), Unavailable, "127.0.0.1 answered 503."),
         (page(), Malformed, "127.0.0.1 answered 200 with a page instead of a websocket."),
         (Answer(302, headers={"Location": "http://127.0.0.1:1/"}), Malformed, "127.0.0.1 does not speak websocket"),

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from infrastructure.errors import Malformed, Rejected, Unavailable
+from infrastructure.errors import Malformed, Rejected, Throttled, Unavailable
 from infrastructure.http_client import HttpClient, HttpRejected
 from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview.base import Quote, SymbolMatch
@@ -278,7 +278,7 @@ def test_trouble_is_told_apart(http: HttpClient, call: str) -> None:
             "Data centres are often refused; try from another network.",
         ),
         (HttpRejected, f"{host} answered 404."),
-        (Unavailable, f"{host} answered 429."),  # 503 was tried again
+        (Throttled, f"{host} answered 429."),  # 503 was tried again
     ]
 
 
