@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from config import env
+from infrastructure.embedded.runner import tethered
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +123,7 @@ def started_platform(var: Path, **environment: str) -> Iterator[Platform]:
     variables = {name: value for name, value in os.environ.items() if name not in env.NAMES}
     variables |= {"VAR_DIR": str(var), "PORT": str(free_port()), "PYTHONUNBUFFERED": "1", **environment}
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "up"],
+        tethered(signal.SIGTERM, sys.executable, "manage.py", "up"),
         cwd=ROOT, env=variables, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip

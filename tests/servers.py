@@ -7,6 +7,7 @@ Loaded before Django's settings are read, because those take the addresses from 
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from infrastructure.embedded import binaries
+from infrastructure.embedded.runner import tethered
 
 _started: list[subprocess.Popen[bytes]] = []
 _folder = Path(tempfile.mkdtemp(prefix="marketdata-tests-"))
@@ -50,7 +52,8 @@ _environment()
 
 def _start(*command: str) -> None:
     log = (_folder / f"{Path(command[0]).name}.log").open("wb")
-    _started.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+    words = tethered(signal.SIGTERM, *command)  # a run that is killed leaves no server behind
+    _started.append(subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True))
 
 
 def _start_mongod(port: str) -> None:

@@ -60,7 +60,7 @@ class Mongod:
             show=show,
             quiet=True,
             dies_by=signal.SIGTERM,
-            grace_s=5,
+            grace_s=4,
         )
 
     def is_primary(self) -> bool:

@@ -46,7 +46,7 @@ class RedisServer:
             show=lambda line: PREFIX.sub("", line),
             quiet=True,
             dies_by=signal.SIGTERM,
-            grace_s=5,
+            grace_s=4,
         )
 
     def answers(self) -> bool:

@@ -23,8 +23,14 @@ TAIL_LINES = 40
 LINE_LIMIT = 64 * 1024  # a longer line is shown in pieces
 STEADY_S = 10  # a child that lived this long starts its backoff anew
 PROBE_S = 0.1
+LAST_WORDS_S = 0.5  # for output that is still under way when the process has ended
 
 Say = Callable[[str, str], None]
+
+
+def tethered(dies_by: signal.Signals, *command: str) -> list[str]:
+    """A command line whose process gets the signal when this one dies; to be started from the main thread."""
+    return [sys.executable, "-I", "-S", TETHER, str(os.getpid()), str(int(dies_by)), *command]
 
 
 def keep_line(line: str) -> str | None:
@@ -54,7 +60,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: What the child gets when this process dies.
     dies_by: signal.Signals = signal.SIGKILL
-    #: From SIGTERM to SIGKILL.
+    #: From SIGTERM to SIGKILL. `manage.py up` promises to stop within 15 s: its two stages add up to less.
     grace_s: float = 8
 
 
@@ -165,14 +171,13 @@ class _Child:
                 await self._end(process)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it left behind in its session
-            await asyncio.wait([pump], timeout=1)
+            await asyncio.wait([pump], timeout=LAST_WORDS_S)
             pump.cancel()
 
     async def _spawn(self, output: int) -> asyncio.subprocess.Process:
         # A session of its own: the terminal's Ctrl-C reaches this process only, which then stops all in order.
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", TETHER, str(os.getpid()), str(int(self.service.dies_by))),
-            *self.service.command,
+            *tethered(self.service.dies_by, *self.service.command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
