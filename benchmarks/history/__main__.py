@@ -4,10 +4,13 @@ Parts may be named (`store`, `backfill`, `growth`); then the figures are printed
 """
 
 import argparse
+import os
 import sys
 
 from benchmarks.harness import Report
-from benchmarks.servers import platform
+from benchmarks.servers import platform, running
+from infrastructure.embedded import RedisServer
+from infrastructure.embedded.ports import LOOPBACK, find_free
 
 
 def main() -> int:
@@ -15,7 +18,9 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=("store", "backfill", "growth"))
     parts = parser.parse_args().parts
     report = Report("history")
-    with platform() as folder:
+    redis_port = find_free()
+    os.environ["REDIS_URL"] = f"redis://{LOOPBACK}:{redis_port}"
+    with platform() as folder, running(RedisServer(redis_port, folder / "redis").service()):
         from benchmarks.history import backfill, growth, store  # they need Django's settings
 
         for name, part in (("store", store.measure), ("backfill", backfill.measure), ("growth", growth.measure)):

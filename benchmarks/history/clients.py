@@ -2,8 +2,9 @@
 
     python -m benchmarks.history.clients NAME BARS AT_ONCE SYMBOLS   with EXCHANGE_WEBSOCKET and EXCHANGE_HTTP set
 
-Prints JSON: wall and CPU seconds of the fetching alone, and for each symbol [bars, first time, last time, sum of
-closes]. The last bar is the forming one. The platform's own client stores what it fetched; the others only hold it.
+Prints JSON: wall and CPU seconds of the fetching alone, the memory it took at most, and for each symbol [bars, first
+time, last time, sum of closes]. The last bar is the forming one. The platform's own client stores what it fetched; the
+others only hold it.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 Summary = tuple[int, int, int, float]
@@ -152,14 +154,21 @@ async def _gathered(at_once: int, works: Iterable[Coroutine[Any, Any, None]]) ->
 CLIENTS = {"ours": ours, "tvkit": tvkit, "tradingview-sdk": sdk, "tvdatafeed-enhanced": tvdatafeed}
 
 
+def _memory_mb(name: str) -> float:
+    """Of this process; what getrusage says may be its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) / 1024
+
+
 def main() -> None:
     name, bars, at_once, *symbols = sys.argv[1:]
     fetch, summaries = CLIENTS[name](int(bars), int(at_once), symbols)
+    memory = _memory_mb("VmRSS")
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     fetch()
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    grown = (after.ru_maxrss - before.ru_maxrss) / 1024
+    grown = _memory_mb("VmHWM") - memory
     print(json.dumps({"wall_s": wall, "cpu_s": cpu, "grown_mb": grown, "got": summaries()}))
 
 

@@ -11,8 +11,8 @@ from infrastructure.simulator.catalogue import synthetic
 
 PAGE = 5000
 YEAR = 525_960  # minutes
-YEARS = (0.5, 1, 2, 3, 4)
-SERIES, EACH, AT_ONCE = (4, 8, 16, 24, 32), 50_000, 4
+YEARS = (0.5, 1, 1.5, 2)
+SERIES, EACH, AT_ONCE = (4, 8, 12, 16), 50_000, 4
 
 Wish = tuple[int, list[str]]  # bars of each of these symbols
 Costs = dict[float, dict[str, float]]
@@ -38,7 +38,7 @@ def _costs(source: Exchange, wishes: dict[float, Wish]) -> Costs:
     for size in (largest, *wishes):
         bars, symbols = wishes[size]
         costs[size] = run("ours", source, PAGE, bars, AT_ONCE, symbols)
-    return costs
+    return dict(sorted(costs.items()))
 
 
 def _tell(report: Report, what: str, costs: Costs, wishes: dict[float, Wish]) -> None:
