@@ -50,3 +50,13 @@ def parse_interval(text: str) -> Interval:
         return INTERVALS[text]
     except KeyError:
         raise Rejected(f"There is no interval {text!r}; choose one of {', '.join(INTERVALS)}.") from None
+
+
+def parse_multiple(text: str) -> Interval:
+    """The same, and any other number of minutes or hours below a day: 10m, 6h. Such bars are made of finer ones."""
+    count, unit = text[:-1], text[-1:]
+    if text not in INTERVALS and count.isdecimal() and unit in ("m", "h"):
+        minutes = int(count) * (60 if unit == "h" else 1)
+        if 0 < minutes < DAY_MS // MINUTE_MS and text == f"{int(count)}{unit}":
+            return Interval(text, str(minutes), minutes * MINUTE_MS)
+    return parse_interval(text)

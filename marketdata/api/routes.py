@@ -12,12 +12,13 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
-from infrastructure.intervals import parse_interval
-from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, Series, keys, mongodb_errors
+from infrastructure.intervals import INTERVALS, Interval, parse_multiple
+from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, keys, mongodb_errors
 from marketdata.api import answers
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
 from marketdata.services import upstream
+from marketdata.services.derived import Derived, Stored, derived
 
 MOST_BARS = 5000
 MOST_SYMBOLS = 1000
@@ -75,28 +76,36 @@ def bars(
     end_ms: Moment = None,
 ) -> HttpResponse:
     """`bars` holds [open time in UTC ms, open, high, low, close, volume or null]; `more` says that the store has
-    further bars on the side that was cut: older ones, or (with start_ms) newer ones within the range."""
+    further bars on the side that was cut: older ones, or (with start_ms) newer ones within the range.
+
+    An interval that is not stored (any number of minutes or hours, as in 10m or 6h, and 1d, 1w, 1M) is made of the
+    coarsest stored one that fits into it."""
     if start_ms is not None and (before_ms is not None or (end_ms is not None and start_ms >= end_ms)):
         raise Rejected("start_ms must be before end_ms, and does not go with before_ms.")
     store = BarStore(Database())
-    series = store.find(symbol, parse_interval(interval))
-    if series is None:
+    source = _source(store, symbol, parse_multiple(interval))
+    if source is None:
         if not _known(symbol):
             raise HttpError(404, f"{symbol!r} is not a symbol of this platform.")
         found = Bars.empty()
     elif start_ms is None:
-        found = store.last(series, limit + 1, min((ms for ms in (before_ms, end_ms) if ms is not None), default=None))
+        found = source.last(limit + 1, min((ms for ms in (before_ms, end_ms) if ms is not None), default=None))
     else:
-        found = _first(store, series, limit + 1, start_ms, end_ms)
+        found = _first(source, limit + 1, start_ms, end_ms)
     more = len(found) > limit
     cut = found[-limit:] if start_ms is None else found[:limit]
     return answers.json({"symbol": symbol, "interval": interval, "bars": answers.bar_rows(cut), "more": more})
 
 
-def _first(store: BarStore, series: Series, count: int, start_ms: int, end_ms: int | None) -> Bars:
+def _source(store: BarStore, symbol: str, interval: Interval) -> Stored | Derived | None:
+    series = store.find(symbol, interval) if interval.name in INTERVALS else None
+    return Stored(store, series) if series else derived(store, symbol, interval)
+
+
+def _first(source: Stored | Derived, count: int, start_ms: int, end_ms: int | None) -> Bars:
     """At least the first `count` bars of the range, where it has so many; not the years behind them."""
     parts: list[Bars] = []
-    for part in store.iterate(series, start_ms, end_ms):
+    for part in source.iterate(start_ms, end_ms):
         parts.append(part)
         if sum(map(len, parts)) >= count:
             break

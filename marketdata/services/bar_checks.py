@@ -4,18 +4,16 @@ A bar that fails is set aside, the rest of its batch is kept. Zero and negative 
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infrastructure.bars import Bar, Bars
-from infrastructure.intervals import DAY_MS, MINUTE_MS, Interval
+from infrastructure.intervals import MINUTE_MS, Interval
 from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
 from infrastructure.tradingview.hours import TradingHours
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).date()
+from marketdata.services.session_grid import spans_near
 
 
 class Fault(StrEnum):
@@ -84,7 +82,7 @@ def _off_grid(
     off = times % MINUTE_MS != 0
     if hours is None:
         return off
-    opens, closes, starts_day = _spans(times[~senseless], hours)
+    opens, closes, starts_day = spans_near(times[~senseless], hours)
     if not len(opens):
         return off
     place = np.searchsorted(opens, times, "right") - 1
@@ -92,19 +90,3 @@ def _off_grid(
     since = times - opens[place]
     on_grid = since % interval.length_ms == 0 if interval.intraday else (since == 0) & starts_day[place]
     return np.asarray(off | (inside & ~on_grid))
-
-
-def _spans(
-    times: NDArray[np.int64], hours: TradingHours
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Opens, closes, and whether it is its date's first, of the spans round these times: no more dates than bars need,
-    whatever lies between them."""
-    days = np.unique(times // DAY_MS)
-    near = np.unique((days[:, None] + np.arange(-1, hours.back + 2)).ravel()).tolist()
-    rows = [
-        (span.open_ms, span.close_ms, number == 0)
-        for day in near
-        for number, span in enumerate(hours.spans_on(_EPOCH + timedelta(days=day)))
-    ]
-    table = np.array(sorted(rows), np.int64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2] == 1

@@ -19,7 +19,7 @@ from tests.servers import free_port
 COIN = "BINANCE:BTCUSDT"
 MINUTE = INTERVALS["1m"]
 START = 1_700_000_040_000
-UNKNOWN_INTERVAL = f"There is no interval '7m'; choose one of {', '.join(INTERVALS)}."
+UNKNOWN_INTERVAL = f"There is no interval '7x'; choose one of {', '.join(INTERVALS)}."
 WRONG_RANGE = "start_ms must be before end_ms, and does not go with before_ms."
 
 
@@ -98,7 +98,7 @@ def test_a_known_symbol_without_bars_has_none(reader: Client, stored: Bars) -> N
 
 WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("bars", {"symbol": "NO:ONE"}, 404, "'NO:ONE' is not a symbol of this platform."),
-    ("bars", {"symbol": COIN, "interval": "7m"}, 400, UNKNOWN_INTERVAL),
+    ("bars", {"symbol": COIN, "interval": "7x"}, 400, UNKNOWN_INTERVAL),
     ("bars", {}, 400, "symbol: Field required."),
     ("bars", {"symbol": COIN, "limit": 5001}, 400, "limit: Input should be less than or equal to 5000."),
     ("bars", {"symbol": COIN, "limit": 0}, 400, "limit: Input should be greater than or equal to 1."),
