@@ -103,9 +103,9 @@ def _corrections(report: Report, ours: Ours, peer: Peer) -> None:
     _same(ours.store.read(series), peer.read("again"))
     twin = ours.series("twin", COIN)
     ours.store.write(twin, bars)
-    taken = alternate({"corrected": lambda: ours.store.read(series), "twin": lambda: ours.store.read(twin)}, 21)
+    taken = alternate({"corrected": lambda: ours.store.read(series), "twin": lambda: ours.store.read(twin)}, 51)
     values = (taken[side] * 1000 for side in ("corrected", "twin"))
-    report.add(Figure("2.14 reading that million", next(values), "ms", "never corrected", next(values), "<= 1.1", 21))
+    report.add(Figure("2.14 reading that million", next(values), "ms", "never corrected", next(values), "<= 1.1", 51))
 
 
 def _reads(report: Report, ours: Ours, peer: Peer, symbol: str, name: str) -> None:

@@ -89,9 +89,7 @@ def decode(blob: bytes) -> Bars:
 
 def decode_into(blob: bytes, out: Bars, at: int, start_ms: int | None = None, end_ms: int | None = None) -> int:
     """Writes the blob's bars to out[at:]; gives how many. Malformed when anything about the blob is wrong.
-
-    With a limit only those with start_ms <= time < end_ms, which costs less; for bars of increasing times.
-    """
+    With a limit only those with start_ms <= time < end_ms, which costs less; for bars of increasing times."""
     n, size = _checked(blob)
     return _unpack(blob, n, size, out[at : at + n], start_ms, end_ms)
 
@@ -144,30 +142,25 @@ class _Reader:
 
     def __init__(self, body: bytes, at: int) -> None:
         self._body = body
-        self._at = at
+        self.at = at
 
     def take(self, dtype: np.dtype[Any], n: int) -> NDArray[Any]:
-        column = np.frombuffer(self._body, dtype, n, self._at)
-        self._at += -(-column.nbytes // 8) * 8
+        column = np.frombuffer(self._body, dtype, n, self.at)
+        self.at += -(-column.nbytes // 8) * 8
         return column
 
     def column(self, kind: int, n: int) -> NDArray[Any]:
         return self.take(np.dtype("<f8") if kind == DOUBLES else INTEGERS[kind], n)
 
-    def finish(self) -> None:
-        if self._at != len(self._body):
-            raise ValueError("its length is wrong")
-
 
 def _decode_body(body: bytes, n: int, out: Bars, start_ms: int | None, end_ms: int | None) -> int:
     first, step, first_close, odd, price_decimals, volume_decimals, width, time_kind, *kinds = BODY.unpack_from(body)
     reader = _Reader(body, BODY.size)
-    times = np.arange(n) if time_kind == ABSENT else np.cumsum(reader.column(time_kind, n), dtype=np.int64)
+    times = _decode_times(reader, time_kind, n, first, step)
     columns = [reader.column(kind, n) for kind in kinds]
     positions, values = reader.take(np.dtype("<u4"), odd), reader.take(np.dtype("<f8"), odd)
-    reader.finish()
-    times *= step
-    times += first
+    if reader.at != len(body):
+        raise ValueError("its length is wrong")
     low = 0 if start_ms is None else int(np.searchsorted(times, start_ms))
     high = n if end_ms is None else max(low, int(np.searchsorted(times, end_ms)))
     out = out[: high - low]
@@ -190,15 +183,24 @@ def _decode_body(body: bytes, n: int, out: Bars, start_ms: int | None, end_ms: i
     return high - low
 
 
+def _decode_times(reader: _Reader, kind: int, n: int, first: int, step: int) -> Ints:
+    end = first + n * step
+    if kind == ABSENT and step > 0 and end < 2**63:
+        return np.arange(first, end, step)
+    times = np.arange(n) if kind == ABSENT else np.cumsum(reader.column(kind, n), dtype=np.int64)
+    times *= step
+    times += first
+    return times
+
+
 def _decode_prices(
     columns: list[NDArray[Any]], first_close: int, integer: Any, scale: float, out: Bars, low: int, high: int
 ) -> None:
     """The bars from `low` to `high`: closes are summed from the first bar on, the rest costs only what is wanted."""
     steps, opens, highs, lows, _ = (column[:high] for column in columns)
     closes = np.empty(high + 1, integer)
-    closes[0] = first_close
-    np.cumsum(steps, dtype=integer, out=closes[1:])
-    closes[1:] += integer(first_close)
+    closes[0], closes[1:] = first_close, steps
+    np.cumsum(closes, out=closes)
     close = closes[low + 1 :]
     open_ = closes[low:-1] + opens[low:]
     np.divide(close, scale, out=out.close)
@@ -269,9 +271,7 @@ def _as_integers(values: Doubles, decimals: int) -> _Scaled:
     if np.array_equal((narrow / power).view(np.int64), values.view(np.int64)):  # nearly always: half the work
         return _Scaled(decimals, narrow, None)
     rounded, odd = _rounded(values, power)
-    lost = ~(np.abs(rounded) < EXACT)
-    if lost.any():
-        _fill(rounded, lost)
+    _fill(rounded, ~(np.abs(rounded) < EXACT))
     return _Scaled(decimals, rounded.astype(np.int64), odd)
 
 

@@ -27,7 +27,7 @@ from infrastructure.persistence.revisions import Replaced, Revisions
 
 logger = logging.getLogger(__name__)
 
-WRITE_BATCH = 32  # chunks in memory at a time, whatever is written
+WRITE_BATCH = 128  # chunks in memory at a time; each batch waits for the disk once
 READ_BATCH = 8
 NAMESPACE_EXISTS = 48
 NAME = ("symbol", "interval", "adjustment", "session")
