@@ -113,7 +113,7 @@ async def test_a_browser_sees_exactly_the_market(platform: Platform, database: D
                 clock.at_ms += 1000
                 await client.until(platform.shows_the_market)
             forming = market.forming("TEST:TICK", ONE_MINUTE, clock.at_ms)
-            await client.until(lambda one: as_bar(one.bars["TEST:TICK@1m"]) == forming)
+            await client.until(lambda one: "TEST:TICK@1m" in one.bars and as_bar(one.bars["TEST:TICK@1m"]) == forming)
             minute_ms = clock.at_ms - clock.at_ms % MINUTE_MS
             clock.at_ms = minute_ms + MINUTE_MS + 20_000
             await client.until(lambda one: any(bar["t"] == minute_ms for bar in one.closed))
