@@ -113,5 +113,5 @@ def _says(stored: Document, end: Document) -> bool:
 def _coverage(document: Document | None) -> Coverage:
     if document is None:
         return Coverage()
-    ranges = tuple((start, end) for start, end in document["ranges"])
+    ranges = tuple((int(start), int(end)) for start, end in document["ranges"])  # of the driver's own kind of integer
     return Coverage(ranges, document["ended"], document["ended_ms"], document["ended_at"])

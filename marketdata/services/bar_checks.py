@@ -15,6 +15,8 @@ from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.services.session_grid import spans_near
 
+LONG_AGO = -(2**63)
+
 
 class Fault(StrEnum):
     """In the order they are looked for: a bar is set aside for the first that it has."""
@@ -35,10 +37,13 @@ class Checked:
     bad: list[tuple[Bar, Fault]]
 
 
-def check(bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: int | None) -> Checked:
+def check(
+    bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: int | None, after_ms: int = LONG_AGO
+) -> Checked:
     """`now_ms` by the source's clock; None where nobody knows it, then no bar is of the future. Without trading hours a
-    time only has to be a whole minute."""
-    faults = _faults(bars, interval, hours, now_ms)
+    time only has to be a whole minute. `after_ms`: the last bar of the batch before, where order matters between them.
+    """
+    faults = _faults(bars, interval, hours, now_ms, after_ms)
     wrong = np.logical_or.reduce(list(faults.values())) if len(bars) else np.zeros(0, np.bool_)
     if not wrong.any():
         return Checked(bars, [])
@@ -47,7 +52,7 @@ def check(bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: in
 
 
 def _faults(
-    bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: int | None
+    bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: int | None, after_ms: int
 ) -> dict[Fault, NDArray[np.bool_]]:
     times, o, h, low, c, v = bars.columns
     nobody = np.zeros(len(bars), np.bool_)
@@ -57,7 +62,7 @@ def _faults(
         return {
             Fault.YEARS: years,
             Fault.FUTURE: future,
-            Fault.ORDER: _out_of_order(times, years | future),
+            Fault.ORDER: _out_of_order(times, years | future, after_ms),
             Fault.PRICE: ~(np.isfinite(o) & np.isfinite(h) & np.isfinite(low) & np.isfinite(c)),
             Fault.HIGH: (h < o) | (h < c) | (h < low),
             Fault.LOW: (low > o) | (low > c),
@@ -66,10 +71,10 @@ def _faults(
         }
 
 
-def _out_of_order(times: NDArray[np.int64], senseless: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _out_of_order(times: NDArray[np.int64], senseless: NDArray[np.bool_], after_ms: int) -> NDArray[np.bool_]:
     """Not after every bar before it; a time that makes no sense does not make those after it wrong."""
-    known = np.where(senseless, np.iinfo(np.int64).min, times)
-    before = np.maximum.accumulate(np.concatenate(([np.iinfo(np.int64).min], known[:-1])))
+    known = np.where(senseless, LONG_AGO, times)
+    before = np.maximum.accumulate(np.concatenate(([after_ms], known[:-1])))
     return (times <= before) & ~senseless
 
 

@@ -1,0 +1,203 @@
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infrastructure import bar_files
+from infrastructure.bar_files import About
+from infrastructure.bars import Bars
+from infrastructure.errors import Malformed, Rejected, Unavailable
+from infrastructure.intervals import INTERVALS, MINUTE_MS
+from infrastructure.persistence import BarStore, CoverageStore, Database, Series
+from infrastructure.simulator import SimulatorServer
+from infrastructure.tradingview import IDataProvider
+from marketdata.models import BackfillJob, Finding
+from marketdata.services import backfill, backfill_jobs
+from tests.persistence.bits import same_bits
+from tests.platform.conftest import NOW_MS, add_symbol
+
+COIN, SHARE, INDEX = "BINANCE:BTCUSDT", "NASDAQ:AAPL", "SP:SPX"
+MINUTE = INTERVALS["1m"]
+FORMATS = ("csv", "parquet", "arrow")
+ABOUT = About(COIN, "1m", covered=[(1, 2), (5, 9)])
+THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
+number = st.floats(allow_nan=False, allow_infinity=False, width=64)
+odd = st.sampled_from([0.1 + 0.2, -0.0, 5e-324, 1e300, float("inf"), float("nan"), 2**53 + 1.0])
+rows = st.lists(st.tuples(st.integers(-(10**13), 10**13), *[number | odd] * 5), max_size=30)
+
+
+# --- Files ---
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(rows=rows, form=st.sampled_from(FORMATS), cut=st.integers(0, 30))
+def test_a_round_trip_is_bit_exact(tmp_path: Path, rows: list[tuple[float, ...]], form: str, cut: int) -> None:
+    given_ = Bars(
+        np.array([row[0] for row in rows], np.int64),
+        *(np.array([row[column] for row in rows], np.float64) for column in range(1, 6)),
+    )
+    path = tmp_path / f"bars.{form}"
+    assert bar_files.write(path, ABOUT, [given_[:cut], given_[cut:]]) == len(rows)
+    assert same_bits(Bars.concat(list(bar_files.read(path))), given_)
+    assert bar_files.read_about(path) == (None if form == "csv" else ABOUT)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_large_file_is_read_in_pieces(tmp_path: Path, form: str) -> None:
+    many = Bars.from_rows([(minute * MINUTE_MS, 1, 2, 0.5, 1.5, minute) for minute in range(150_000)])
+    path = tmp_path / f"bars.{form}"
+    bar_files.write(path, ABOUT, [many[start : start + 10_000] for start in range(0, 150_000, 10_000)])
+    pieces = list(bar_files.read(path))
+    assert len(pieces) > 1
+    assert max(map(len, pieces)) <= bar_files.PIECE_BARS
+    assert same_bits(Bars.concat(pieces), many)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_that_fails_leaves_the_file_that_was_there(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"bars.{form}"
+    one = Bars.from_rows([(0, 1, 1, 1, 1, 1)])
+    bar_files.write(path, ABOUT, [one])
+
+    def failing() -> object:
+        yield one
+        raise Unavailable("The store is away.")
+
+    with pytest.raises(Unavailable):
+        bar_files.write(path, ABOUT, failing())  # type: ignore[arg-type]
+    assert same_bits(Bars.concat(list(bar_files.read(path))), one)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("content", [b"", b"\x00\x01 no bars", b"a,b\n1,2\n"])
+def test_what_holds_no_bars_is_malformed(tmp_path: Path, form: str, content: bytes) -> None:
+    path = tmp_path / f"bars.{form}"
+    path.write_bytes(content)
+    with pytest.raises(Malformed, match=r"does not hold bars|has no column"):
+        list(bar_files.read(path))
+
+
+def test_an_unknown_suffix_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"bars.txt must end with .csv, .parquet, .arrow."):
+        bar_files.write(tmp_path / "bars.txt", ABOUT, [])
+    with pytest.raises(Rejected, match="There is no file or folder"):
+        list(bar_files.read(tmp_path / "none.csv"))
+    with pytest.raises(Rejected, match="There is no file or folder"):
+        bar_files.write(tmp_path / "none" / "bars.csv", ABOUT, [])
+
+
+# --- Commands ---
+
+
+def manage(*arguments: object) -> str:
+    out = StringIO()
+    call_command(*map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+def series_of(store: BarStore, key: str) -> Series:
+    series = store.find(key, MINUTE)
+    assert series is not None
+    return series
+
+
+@pytest.fixture
+def filled(provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> BarStore:
+    for key in (COIN, SHARE, INDEX):
+        add_symbol(provider, key)
+        job = BackfillJob(symbol=key, interval="1m", bars=3000)
+        backfill_jobs.start_here(job)
+        backfill.run(job, provider, bars, now_ms=NOW_MS)
+    return bars
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_imported_elsewhere_is_the_same_and_again_changes_nothing(
+    filled: BarStore, tmp_path: Path, form: str
+) -> None:
+    true = {key: filled.read(series_of(filled, key)) for key in (COIN, SHARE, INDEX)}
+    covered = {key: CoverageStore(Database()).of(series_of(filled, key)).ranges for key in true}
+    for key in true:
+        said = manage("exportbars", key, tmp_path / f"{key[:4]}.{form}")
+        assert said == f"{key} 1m: 3,000 bars written to {tmp_path}/{key[:4]}.{form}\n"
+    for name in ("bar_chunk", "bar_series", "bar_coverage"):
+        Database().collection(name).delete_many({})
+    for key, bars in true.items():
+        options = ("--symbol", key, "--interval", "1m") if form == "csv" else ()
+        file = tmp_path / f"{key[:4]}.{form}"
+        assert manage("importbars", file, *options) == (
+            f"{file.name}: 3,000 bars, 3,000 new, 0 corrected, 0 set aside\n"
+        )
+        assert same_bits(filled.read(series_of(filled, key)), bars)
+        chunks = list(Database().collection("bar_chunk").find())
+        assert "0 new, 0 corrected, 0 set aside" in manage("importbars", file, *options)
+        assert list(Database().collection("bar_chunk").find()) == chunks
+        known = CoverageStore(Database()).of(series_of(filled, key)).ranges
+        assert known == (() if form == "csv" else covered[key])
+
+
+def test_a_part_of_a_series_can_be_exported(filled: BarStore, tmp_path: Path) -> None:
+    manage("exportbars", COIN, tmp_path / "day.csv", "--from", "2026-11-19T10:00", "--to", "2026-11-19T11:00")
+    part = Bars.concat(list(bar_files.read(tmp_path / "day.csv")))
+    hour = THIS_MINUTE - THIS_MINUTE % (60 * MINUTE_MS) - 8 * 60 * MINUTE_MS
+    assert same_bits(part, filled.read(series_of(filled, COIN), hour, hour + 60 * MINUTE_MS))
+    assert len(part) == 60
+
+
+def test_bars_of_a_file_that_cannot_be_true_are_set_aside(filled: BarStore, tmp_path: Path) -> None:
+    lines = ["time,open,high,low,close,volume"]
+    lines += [f"2026-10-05 14:{minute}:00Z,10,11,9,10,5" for minute in (31, 30, 32)]
+    lines += [
+        "2026-10-05 14:33:00Z,10,9,9,10,5",
+        "2999-01-01 00:00:00Z,10,11,9,10,5",
+        "2026-10-05T14:34:00Z,10,11,9,10,",
+    ]
+    path = tmp_path / "bars.csv"
+    path.write_text("\n".join(lines) + "\n")
+    said = manage("importbars", path, "--symbol", SHARE, "--interval", "1m")
+    assert said == "bars.csv: 6 bars, 3 new, 0 corrected, 3 set aside\n"
+    assert sorted(row.reason for row in Finding.objects.all()) == [
+        "it opens in the future",
+        "its high is below its open, low or close",
+        "its time is not after that of the bar before it",
+    ]
+    assert np.isnan(filled.read(series_of(filled, SHARE)).volume[2])
+
+
+def test_order_is_checked_across_the_pieces_of_a_file(
+    filled: BarStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_files, "PIECE_BARS", 2)
+    start = THIS_MINUTE - 10_000 * MINUTE_MS
+    wrong = Bars.from_rows([(start + step * MINUTE_MS, 1, 1, 1, 1, 1) for step in (5, 6, 3, 7)])
+    bar_files.write(tmp_path / "bars.parquet", About(COIN, "1m"), [wrong])
+    assert "4 bars, 3 new, 0 corrected, 1 set aside" in manage("importbars", tmp_path / "bars.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("exportbars", COIN, "x.xlsx"), "x.xlsx must end with .csv, .parquet, .arrow."),
+        (("exportbars", COIN, "x.csv", "--interval", "1h"), "There are no 1h bars of BINANCE:BTCUSDT."),
+        (("importbars", "bars.csv"), "bars.csv does not say what it holds: name the symbol and the interval."),
+        (
+            ("importbars", "bars.csv", "--symbol", "A:B", "--interval", "1m"),
+            "There is no symbol A:B on this platform.",
+        ),
+        (("importbars", "bars.arrow", "--symbol", SHARE), "bars.arrow holds 1m bars of BINANCE:BTCUSDT."),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_sentence(
+    filled: BarStore, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    for form in ("csv", "arrow"):
+        bar_files.write(tmp_path / f"bars.{form}", ABOUT, [])
+    placed = [str(tmp_path / one) if one.startswith(("bars.", "x.")) else one for one in arguments]
+    with pytest.raises(CommandError) as refused:
+        manage(*placed)
+    assert str(refused.value) == sentence
