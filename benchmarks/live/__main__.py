@@ -3,6 +3,7 @@
 `python -m benchmarks.live 3.14 3.19` measures only those, and leaves the file of results alone.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ SYMBOLS = 200
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every `with`, so that nothing is left running
     wanted = set(sys.argv[1:])
     with platform() as folder:
         # Django is set up only now, and all of these need it.

@@ -4,13 +4,19 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infrastructure.embedded.runner import TETHER
+
 ROOT = Path(__file__).resolve().parents[2]
+#: Starts a command so that it dies with this process, however this one ends.
+TETHERED = (sys.executable, "-I", "-S", TETHER, str(os.getpid()), str(int(signal.SIGKILL)))
 ANSWER_S = 60.0
 STOP_S = 10.0
 
@@ -25,7 +31,7 @@ class Child:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **environment}, text=True,
+                [*TETHERED, *command], cwd=ROOT, env={**os.environ, **environment}, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         if core is not None:  # before it starts a thread, which takes over where it may run

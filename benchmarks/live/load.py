@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.live.children import Child, Children
 
 SOURCE = Path(__file__).with_name("wsclient.c")
-CONNECT_S = 60.0
+CONNECT_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
