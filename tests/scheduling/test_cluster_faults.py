@@ -155,7 +155,7 @@ def test_a_cluster_outlives_both_stores(start: Start, own_stores: tuple[Server, 
     tree = {child.pid for child in cluster.tree()}
     redis.kill()
     cluster.says("Redis did not answer")
-    enqueue = f"JobScheduler().enqueue('{TASKS}.work', 'during', 2, key='during')"
+    enqueue = f"JobScheduler().enqueue('{TASKS}.work', 'during', 1, key='during')"
     subprocess.run(
         [sys.executable, "manage.py", "shell", "-c", f"from infrastructure.scheduling import JobScheduler; {enqueue}"],
         cwd=ROOT,
