@@ -129,27 +129,32 @@ class Connection:
         )
 
     def flush(self, quotes: Set[str], bars: Set[str], frames: Frames) -> None:
-        """Sends what is due as one frame (a snapshot as a frame of its own before), or remembers it while busy."""
-        self._due_quotes |= self.quotes & quotes
-        if self.bars:
-            self._due_bars |= self.bars & bars
-        if self.over or self.busy_since is not None:
-            return
-        if self._snapshot_quotes or self._snapshot_bars:
-            self._due_quotes -= self._snapshot_quotes
-            self._due_bars -= self._snapshot_bars
-            quotes, bars = self._snapshot_quotes, self._snapshot_bars
-            self._snapshot_quotes = self._snapshot_bars = NOTHING
-            self._send_values("snapshot", quotes, bars, frames)
-        if (self._due_quotes or self._due_bars or self._closed) and not self.over and self.busy_since is None:
-            quotes, bars = self._due_quotes, self._due_bars
+        """Sends what is due as one frame (a snapshot as a frame of its own before), or remembers it while busy.
+
+        Nothing is stored on the usual way, of one who is up to date and takes what changed: it runs for every frame.
+        """
+        due_quotes = self.quotes & quotes
+        due_bars = self.bars & bars if self.bars else NOTHING
+        if self._due_quotes or self._due_bars:
+            due_quotes |= self._due_quotes
+            due_bars |= self._due_bars
             self._due_quotes = self._due_bars = NOTHING
-            self._send_values("update", quotes, bars, frames)
+        if not self.over and self.busy_since is None and (self._snapshot_quotes or self._snapshot_bars):
+            due_quotes -= self._snapshot_quotes
+            due_bars -= self._snapshot_bars
+            self._send_values("snapshot", self._snapshot_quotes, self._snapshot_bars, frames)
+            self._snapshot_quotes = self._snapshot_bars = NOTHING
+        if self.over or self.busy_since is not None:
+            self._due_quotes, self._due_bars = due_quotes, due_bars
+        elif due_quotes or due_bars or self._closed:
+            self._send_values("update", due_quotes, due_bars, frames)
 
     def _send_values(self, type: str, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
         """Closed bars go first in either, so that a bar never comes after its successor because of a snapshot."""
-        closed = tuple(text for _, text in self._closed)
-        self._closed.clear()
+        closed: tuple[str, ...] = ()
+        if self._closed:
+            closed = tuple(text for _, text in self._closed)
+            self._closed.clear()
         outgoing = frames.of(type, quotes, bars, closed)
         if self._write is None or not self._write(outgoing.frame):
             self._start(outgoing.event)
