@@ -41,14 +41,21 @@ class Child:
 
     def say(self, words: str) -> None:
         assert self._process.stdin
-        self._process.stdin.write(f"{words}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{words}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._silent() from None
 
     def hear(self, deadline_s: float = ANSWER_S) -> dict[str, Any]:
         with contextlib.suppress(queue.Empty):
             if (answer := self._heard.get(timeout=deadline_s)) is not None:
                 return answer
-        raise RuntimeError(f"{self._process.args} has not answered. It said:\n{self._log.read_text()[-2000:]}")
+        raise self._silent()
+
+    def _silent(self) -> RuntimeError:
+        code, said = self._process.poll(), self._log.read_text()[-2000:]
+        return RuntimeError(f"{self._process.args} does not answer (exit code {code}). It said:\n{said}")
 
     def ask(self, words: str) -> dict[str, Any]:
         self.say(words)
