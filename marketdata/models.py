@@ -33,6 +33,11 @@ class Symbol(models.Model):
     stream_quotes = models.BooleanField(default=True)
     stream_intervals = ArrayField(models.CharField(max_length=INTERVAL_LENGTH), default=list, blank=True)
     collect_intervals = ArrayField(models.CharField(max_length=INTERVAL_LENGTH), default=list, blank=True)
+    keep_days = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="how long bars are kept, as in 1m=365 5m=1000; for ever where it says nothing",
+    )
     position = models.IntegerField(default=0, help_text="order in the default watch list")
     refreshed_at = models.DateTimeField("information of", null=True, blank=True, editable=False)
     note = models.CharField(

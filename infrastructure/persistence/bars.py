@@ -190,6 +190,19 @@ class BarStore:
         """Moves the series's tails into the compressed data; how many. One lost to another writer stays as it is."""
         return self._writer.fold({"_id": bar_documents.id_range(series, None, None), "tail.0": {"$exists": True}})
 
+    @mongodb_errors()
+    def drop_before(self, series: Series, ms: int) -> tuple[int, int]:
+        """Deletes documents whose bars all lie before that time: how many, and from when on everything is kept."""
+        kept_ms = bar_documents.chunk_start(series, ms)
+        older = {**bar_documents.id_range(series, None, None), "$lt": bar_documents.chunk_id(series, kept_ms)}
+        deleted = self._chunks.delete_many({"_id": older}).deleted_count
+        if deleted:
+            first = next((part for part in self.iterate(series)), None)
+            fields = {"first_ms": int(first.time_ms[0])} if first else dict.fromkeys(("first_ms", "last_ms", "last"))
+            unchanged = {"_id": series.id, "revision": series.revision, "first_ms": {"$lt": kept_ms}}
+            self._series.update_one(unchanged, {"$set": fields})
+        return deleted, kept_ms
+
     # --- Reading ----------------------------------------------------------------------------------------------------
 
     @mongodb_errors()

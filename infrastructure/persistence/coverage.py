@@ -20,9 +20,9 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from infrastructure.errors import Unavailable
-from infrastructure.persistence.bar_documents import Series
+from infrastructure.persistence.bar_documents import EARLIEST_MS, Series
 from infrastructure.persistence.mongodb import Database, Document, mongodb_errors
-from infrastructure.ranges import Range, Ranges, united
+from infrastructure.ranges import Range, Ranges, minus, united
 
 NAME = "bar_coverage"
 MOST = 2000
@@ -74,6 +74,18 @@ class CoverageStore:
             if self._swap(series, stored, merged, end):
                 return
             time.sleep(self._random() * PAUSE_S * min(attempt + 1, 10))
+        raise Unavailable(f"The coverage of {series.symbol} {series.interval} is being written by others all the time.")
+
+    @mongodb_errors()
+    def cut(self, series: Series, before_ms: int) -> None:
+        """What lies before was deleted."""
+        for _ in range(TRIES):
+            stored = self._collection.find_one({"_id": _id(series)})
+            if stored is None:
+                return
+            left = minus(_coverage(stored).ranges, [(EARLIEST_MS, before_ms)])
+            if self._swap(series, stored, left, {}):
+                return
         raise Unavailable(f"The coverage of {series.symbol} {series.interval} is being written by others all the time.")
 
     @mongodb_errors()

@@ -20,7 +20,7 @@ from infrastructure.times import to_ms
 from marketdata.admin import marks
 from marketdata.admin.reading import PlatformAdmin
 from marketdata.models import BackfillJob, BarSeries, Pull, Symbol
-from marketdata.services import backfill_jobs, overview, symbols
+from marketdata.services import backfill_jobs, overview, retention, symbols
 from marketdata.services.freshness import Freshness
 
 BACKFILL_BARS = 5000
@@ -43,7 +43,15 @@ class SymbolForm(forms.ModelForm):
 
     class Meta:
         model = Symbol
-        fields = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals")
+        fields = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals", "keep_days")
+
+    def clean_keep_days(self) -> str:
+        text = str(self.cleaned_data["keep_days"])
+        try:
+            retention.parse(text)
+        except InfrastructureError as error:
+            raise ValidationError(str(error)) from error
+        return text
 
     def clean_key(self) -> str:
         try:
@@ -100,7 +108,7 @@ class SymbolAdmin(PlatformAdmin):
         return SymbolChangeList
 
     def get_fieldsets(self, request: HttpRequest, obj: Symbol | None = None) -> Any:
-        wanted = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals")
+        wanted = ("key", "active", "position", "stream_quotes", "stream_intervals", "collect_intervals", "keep_days")
         if obj is None:
             return [(None, {"fields": wanted, "description": "The source is asked for the rest once it is saved."})]
         return [

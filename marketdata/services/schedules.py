@@ -26,6 +26,7 @@ def plans() -> list[Plan]:
         Plan("refresh quotes", "marketdata.tasks.refresh_quotes", "* * * * * 40"),
         Plan("refresh symbols", "marketdata.tasks.refresh_symbols", "*/10 * * * * 50"),
         Plan("tend backfills", "marketdata.tasks.tend_backfills", "* * * * * 55"),
+        Plan("trim bars", "marketdata.tasks.trim_bars", "17 3 * * * 30"),
     ]
 
 
