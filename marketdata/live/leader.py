@@ -123,23 +123,26 @@ class Leader:
 
     def step(self, now: float) -> None:
         """What is due; `now` in seconds of the monotonic clock. Each part is tried even if another fails."""
+        due: list[Callable[[], None]] = []
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            due.append(self._look)
+        if now - self._saved_at >= SAVE_EVERY_S:
+            self._saved_at = now
+            due.append(self._save)
+        if self._refusals:
+            due.append(self._note_refusals)
         failures: list[InfrastructureError] = []
-        for due, part in (
-            (now - self._looked_at >= LOOK_EVERY_S, self._look),
-            (now - self._saved_at >= SAVE_EVERY_S, self._save),
-            (bool(self._refusals), self._note_refusals),
-        ):
-            if due:
-                try:
-                    part()
-                except InfrastructureError as error:
-                    failures.append(error)
+        for part in due:
+            try:
+                part()
+            except InfrastructureError as error:
+                failures.append(error)
         if failures:
             raise failures[0]
 
     def _look(self) -> None:
         """Streams what is wanted now. What a store that is away knew last stays."""
-        self._looked_at = time.monotonic()
         try:
             self._interest = self._cache.interest()
         except InfrastructureError as error:  # the publisher says that Redis is away
@@ -155,7 +158,6 @@ class Leader:
             logger.info("streaming %d symbols and %d series of bars", len(new.quotes), len(new.bars))
 
     def _save(self) -> None:
-        self._saved_at = time.monotonic()
         quotes = self._publisher.take_unsaved()
         try:
             with at_most(STORE_LIMIT_S):
