@@ -135,6 +135,7 @@ class BackfillJob(models.Model):
     new = models.IntegerField("bars new", default=0)
     corrected = models.IntegerField("bars corrected", default=0)
     documents = models.IntegerField("documents written", default=0)
+    held = models.IntegerField("bars there already", default=0, help_text="of a wish for a number of them")
     requests = models.IntegerField("pages asked for", default=0)
     reached_at = models.DateTimeField("oldest bar so far", null=True, blank=True)
     ended = models.CharField("why it ended", max_length=8, blank=True)
@@ -147,6 +148,7 @@ class BackfillJob(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    worked_s = models.FloatField("seconds of work", default=0.0)
     beat_at = models.DateTimeField("last sign of life", null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -76,7 +76,7 @@ class BackfillJobAdmin(PlatformAdmin):
 
     @admin.display
     def progress(self, job: BackfillJob) -> SafeString:
-        share = backfill_jobs.share(job)
+        share = backfill_jobs.progress(job, timezone.now()).share
         total = "" if job.bars is None else f" of {job.bars:,}"
         return format_html(
             '<progress max="100" value="{}"></progress> {}{}', round(share * 100), f"{job.received:,}", total

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.core.management.base import OutputWrapper
+from django.utils import timezone
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
@@ -68,7 +69,9 @@ class Progress:
             return
         with rich_progress.Progress(*COLUMNS, console=self._console, transient=True) as shown:
             task = shown.add_task(str(job), total=1.0, said="")
-            yield lambda: shown.update(task, completed=backfill_jobs.share(job), said=_said(job))
+            yield lambda: shown.update(
+                task, completed=backfill_jobs.progress(job, timezone.now()).share, said=_said(job)
+            )
 
     def summary(self) -> None:
         if not self._rows:

@@ -81,7 +81,7 @@ def _fetched(errand: Errand, ask: Ask, provider: IDataProvider) -> Generator[Ste
         for page in pages:
             if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
                 raise Interrupted(f"{job} is {job.state}.")
-            yield _noted(job, page, errand.store(ask, page))
+            yield _noted(job, page, errand.store(ask, page), errand.held)
     errand.finish(ask)
 
 
@@ -104,8 +104,9 @@ def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.mon
     return f"{job.received} bars received, {job.new} new, {job.corrected} corrected"
 
 
-def _noted(job: BackfillJob, page: History, written: Written) -> Step:
+def _noted(job: BackfillJob, page: History, written: Written, held: int) -> Step:
     step = Step(len(page.bars), written.new, written.corrected, written.documents)
+    now = timezone.now()
     _checkpoint(
         job,
         received=job.received + step.bars,
@@ -117,7 +118,9 @@ def _noted(job: BackfillJob, page: History, written: Written) -> Step:
         ended=page.ended,
         failures=0,
         error="",
-        beat_at=timezone.now(),
+        held=held,
+        worked_s=job.worked_s + max((now - (job.beat_at or now)).total_seconds(), 0.0),
+        beat_at=now,
     )
     return step
 

@@ -6,6 +6,7 @@ Every change is a compare-and-swap on the job's state and its `run` number: whoe
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -156,14 +157,35 @@ def tend(now: datetime) -> int:
     return queued
 
 
-def share(job: BackfillJob) -> float:
-    """How much of the wish is done, between 0 and 1: by bars, or by time for a range."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`share` of the wish, 0 to 1: by bars, or by time for a range. `rate` in bars a second of the time that was worked
+    on it, `eta_s` in seconds of such time: None before the first page, and once the job is over."""
+
+    share: float
+    bars: int
+    reached_at: datetime | None
+    rate: float | None
+    eta_s: float | None
+
+
+def progress(job: BackfillJob, now: datetime) -> Progress:
+    """How far it is and when it will be done if it goes on as it did. Pure."""
+    share = _share(job, now)
+    rate = job.received / job.worked_s if job.received and job.worked_s else None
+    eta_s = None
+    if rate and share and job.state not in OVER:
+        eta_s = job.worked_s * (1 - share) / share if job.bars is None else (1 - share) * job.bars / rate
+    return Progress(share, job.received, job.reached_at, rate, eta_s)
+
+
+def _share(job: BackfillJob, now: datetime) -> float:
     if job.state == State.DONE or job.ended:
         return 1.0
     if job.bars is not None:
-        return min(job.received / job.bars, 1.0)
+        return min((job.held + job.received) / job.bars, 1.0)
     if job.reached_at is None or job.start_at is None:
         return 0.0
-    end = to_ms(job.end_at or timezone.now())
+    end = to_ms(job.end_at or now)
     start = to_ms(job.start_at)
     return min(max((end - to_ms(job.reached_at)) / max(end - start, 1), 0.0), 1.0)

@@ -7,7 +7,7 @@ from infrastructure.errors import Malformed
 from infrastructure.intervals import parse_interval
 from infrastructure.persistence import BarStore, Coverage, Series, Written, mongodb_errors
 from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
-from infrastructure.ranges import Range
+from infrastructure.ranges import Range, united
 from infrastructure.times import to_ms
 from infrastructure.tradingview.base import History, SymbolInfo
 from marketdata.models import BackfillJob, Symbol
@@ -30,10 +30,14 @@ class Errand:
         self._asked: list[Range] = [] if job.reached_at is None else [(to_ms(job.reached_at), LATEST_MS)]
         self._asking: dict[Ask, Asked] = {}
         self._aside = 0  # bars that came and cannot be true: no others are fetched for them
+        self.held = job.held  # bars of a wish for a number of them that were there already
 
     def next(self) -> Ask | None:
         known = self._known()
-        return next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, self._held)
+        ask = next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, self._stored)
+        if ask and ask.bars is not None and self.job.bars is not None:
+            self.held = max(self.job.bars - ask.bars - self.job.received, 0)
+        return ask
 
     def store(self, ask: Ask, page: History) -> Written:
         """Bars first: what is noted as covered is there."""
@@ -44,7 +48,7 @@ class Errand:
         written = self._bars.write(series, good)
         covered = asked.received(page)
         self._coverage.add(series, covered, asked.ended, asked.ended_ms)
-        self._asked += covered
+        self._asked = list(united([*self._asked, *covered]))  # pages touch: it stays short
         return written
 
     def finish(self, ask: Ask) -> None:
@@ -80,7 +84,7 @@ class Errand:
         series = self._series()
         return Coverage() if series is None else self._coverage.of(series)
 
-    def _held(self, start_ms: int, end_ms: int) -> int:
+    def _stored(self, start_ms: int, end_ms: int) -> int:
         series = self._series()
         return 0 if series is None else sum(map(len, self._bars.iterate(series, start_ms, end_ms)))
 
