@@ -90,7 +90,7 @@ def submit(
     options of its own, and gives a repeated slot another task id each time.
     """
     key = key or str(ObjectId())
-    task_id = uuid.uuid5(uuid.NAMESPACE_OID, key).hex
+    task_id = task_id_of(key)
     package = {
         "id": task_id,
         "name": key[:100],
@@ -109,6 +109,11 @@ def submit(
         raise QueueFull(f"The queue {queue_name} is full: {CAPACITY} jobs wait.")
     insert(jobs, key, SignedPackage.dumps(package))
     return key, task_id
+
+
+def task_id_of(key: str) -> str:
+    """Of django_q's Task, in which the result of the job with this key is kept."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, key).hex
 
 
 def insert(jobs: Collection[dict[str, Any]], key: str, payload: str) -> None:

@@ -11,7 +11,8 @@ from django.apps import apps
 from django.db import IntegrityError
 
 from infrastructure.errors import Rejected, Unavailable
-from infrastructure.scheduling import jobs, slots, store
+from infrastructure.scheduling import dead, jobs, slots, store
+from infrastructure.scheduling.dead import DeadJob
 from infrastructure.scheduling.jobs import QueueSize
 
 DEFAULT_QUEUE = "pulls"
@@ -127,6 +128,20 @@ class JobScheduler:
         """Queue name → how many jobs wait, run (or wait in a cluster's hand), and died in the last week."""
         with store.translated():
             return {name: jobs.size(jobs.queue(name)) for name in jobs.queue_settings()}
+
+    def dead_jobs(self) -> list[DeadJob]:
+        """Those of all queues that were given up in the last week, the newest of each queue first."""
+        with store.translated():
+            return [one for name in jobs.queue_settings() for one in dead.listed(name)]
+
+    def try_again(self, queue: str, key: str) -> bool:
+        """Of a job that was given up, and drop_dead as well; False where it is not among them any more."""
+        with store.translated():
+            return dead.try_again(queue, key)
+
+    def drop_dead(self, queue: str, key: str) -> bool:
+        with store.translated():
+            return dead.drop(queue, key)
 
 
 def submit_run(row: Any, slot: datetime, *, key: str | None) -> tuple[str, str]:

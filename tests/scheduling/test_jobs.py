@@ -10,6 +10,7 @@ import pymongo.errors
 import pytest
 from django.db import DatabaseError, connections
 from django_q.brokers import get_broker
+from django_q.models import Task
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
@@ -83,6 +84,63 @@ def test_a_job_that_no_worker_survives_is_dead(scheduler: JobScheduler) -> None:
     jobs.queue("pulls").update_one({}, {"$set": {"deliveries": MAX_DELIVERIES}})
     assert get_broker().dequeue() is None
     assert scheduler.queue_sizes()["pulls"] == QueueSize(waiting=0, running=0, dead=1)
+
+
+def given_up(scheduler: JobScheduler, func: str = "some.task", *args: object, key: str = "k") -> None:
+    scheduler.enqueue(func, *args, key=key)
+    jobs.queue("pulls").update_one({"_id": key}, {"$set": {"deliveries": MAX_DELIVERIES}})
+    assert get_broker().dequeue() is None
+
+
+def test_a_job_that_was_given_up_says_what_it_was_and_what_its_last_try_said(scheduler: JobScheduler) -> None:
+    given_up(scheduler, "some.task", 1, "two")
+    [silent] = scheduler.dead_jobs()
+    Task.objects.create(
+        id=jobs.task_id_of("k"), name="k", func="some.task", started=silent.died_at, stopped=silent.died_at,
+        success=False, result="Too long. : Traceback (most recent call last): …",
+    )  # fmt: skip
+    [found] = scheduler.dead_jobs()
+    assert (silent.error, found.error) == ("", "Too long.")
+    assert (found.queue, found.key, found.name, found.call, found.deliveries) == (
+        "pulls", "k", "some.task", "some.task(1, 'two')", MAX_DELIVERIES + 1,
+    )  # fmt: skip
+    assert timedelta(0) <= found.died_at - found.enqueued_at < timedelta(minutes=1)
+    assert store.server_now() - found.died_at < timedelta(minutes=1)
+
+
+def test_a_job_that_was_given_up_because_nobody_can_read_it_is_listed_too(scheduler: JobScheduler) -> None:
+    jobs.insert(jobs.queue("backfills"), "odd", "not signed by us")
+    get_broker("backfills").fail("odd")
+    [found] = scheduler.dead_jobs()
+    assert (found.queue, found.name, found.call) == ("backfills", "odd", "")
+    assert "cannot be read" in found.error
+
+
+def test_a_job_that_was_given_up_is_tried_again_with_all_its_tries(scheduler: JobScheduler) -> None:
+    given_up(scheduler)
+    assert scheduler.try_again("pulls", "k") is True
+    assert scheduler.try_again("pulls", "k") is False
+    assert (scheduler.dead_jobs(), scheduler.queue_sizes()["pulls"]) == ([], QueueSize(1, 0, 0))
+    job = jobs.take(jobs.queue("pulls"), "one", lease_s=60)
+    assert (job["_id"], job["deliveries"], "expires_at" in job) == ("k", 1, False)
+    get_broker().acknowledge("k")
+    assert scheduler.queue_sizes()["pulls"] == QueueSize(0, 0, 0)
+
+
+def test_a_dropped_job_is_seen_no_more_and_its_key_refuses_a_second_one(scheduler: JobScheduler) -> None:
+    given_up(scheduler)
+    assert scheduler.drop_dead("pulls", "k") is True
+    assert (scheduler.drop_dead("pulls", "k"), scheduler.try_again("pulls", "k")) == (False, False)
+    scheduler.enqueue("some.task", key="k")
+    assert (scheduler.dead_jobs(), scheduler.queue_sizes()["pulls"]) == ([], QueueSize(0, 0, 0))
+
+
+def test_only_dead_jobs_of_queues_that_exist_are_dropped(scheduler: JobScheduler) -> None:
+    scheduler.enqueue("some.task", key="k")
+    assert (scheduler.drop_dead("pulls", "k"), scheduler.try_again("pulls", "k")) == (False, False)
+    assert scheduler.queue_sizes()["pulls"] == QueueSize(1, 0, 0)
+    with pytest.raises(Rejected, match="There is no queue"):
+        scheduler.drop_dead("others", "k")
 
 
 def test_jobs_of_a_stopped_cluster_are_given_back_ahead_of_later_ones(scheduler: JobScheduler) -> None:
