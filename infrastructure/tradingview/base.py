@@ -130,6 +130,16 @@ class BarUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesBegun:
+    """The bars of a (symbol, interval) begin, for the first time or again: every one that the source has from the one
+    that opened at `from_ms` follows. What it had since a bar that came before the break may be missing."""
+
+    symbol: str
+    interval: Interval
+    from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SymbolRefused:
     """The source will not stream this symbol (unknown, no permission); it is not asked for again by itself.
 
@@ -153,7 +163,7 @@ class StreamState:
     since_ms: int
 
 
-StreamEvent = QuoteUpdate | BarUpdate | SymbolRefused | StreamState
+StreamEvent = QuoteUpdate | SeriesBegun | BarUpdate | SymbolRefused | StreamState
 
 
 @dataclass(frozen=True, slots=True)

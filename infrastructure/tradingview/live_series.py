@@ -1,16 +1,18 @@
-"""The newest bar of a (symbol, interval): chart messages in → forming and closed bars out. Pure; used by `stream`."""
+"""The newest bar of a (symbol, interval): chart messages in → where they begin, forming and closed bars out. Pure; used
+by `stream`."""
 
 from __future__ import annotations
 
 from infrastructure.bars import Bar, Bars
 from infrastructure.intervals import Interval
-from infrastructure.tradingview.base import BarUpdate
+from infrastructure.tradingview.base import BarUpdate, SeriesBegun
 from infrastructure.tradingview.chart import Chart
 from infrastructure.tradingview.messages import Parameters
 from infrastructure.tradingview.payloads import ordered
 from infrastructure.tradingview.session import Session
 
-#: Asked for at every (re)connect, so that bars closed during a short interruption come again.
+#: Asked for at every (re)connect, so that bars closed during a short interruption come again; who listens
+#: sees from `SeriesBegun` whether that is enough.
 RECENT_BARS = 10
 
 
@@ -27,7 +29,7 @@ class LiveSeries:
     def open(self) -> None:
         self.chart.open(RECENT_BARS)
 
-    def receive(self, message: Parameters, now_ms: int) -> list[BarUpdate] | None:
+    def receive(self, message: Parameters, now_ms: int) -> list[SeriesBegun | BarUpdate] | None:
         """None: it was no data of this series. Rejected or Unavailable where there will be none."""
         said = self.chart.receive(message)
         if said is None:
@@ -49,8 +51,10 @@ class LiveSeries:
         self._closed = True
         return [self._update(self._newest, True, now_ms)]
 
-    def _follow(self, bars: Bars, now_ms: int) -> list[BarUpdate]:
-        updates = []
+    def _follow(self, bars: Bars, now_ms: int) -> list[SeriesBegun | BarUpdate]:
+        updates: list[SeriesBegun | BarUpdate] = []
+        if self._newest is None and len(bars):
+            updates.append(SeriesBegun(self.chart.symbol, self.chart.interval, int(bars.time_ms[0])))
         for bar in bars:
             if self._newest is None or bar.time_ms > self._newest.time_ms:
                 if self._newest is not None and not self._closed:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Pair = tuple[str, Interval]
 #: Chart sessions being opened at one time: the server limits their rate (section 11 of the protocol).
 OPENING = 20
-#: When a chart session that died, or never answered, is opened again.
+#: When a chart session that died, or never answered, is opened again; and how long after the last time everything is.
 REOPEN = Backoff(first_s=5, factor=2, ceiling_s=300, jitter=0.2)
 
 _UNKNOWN_QUOTE = {field.name: None for field in fields(Quote) if field.name != "symbol"}
@@ -71,6 +71,8 @@ class Stream:
         self._by_name: dict[str, Pair] = {}  # of chart sessions
         self._opened_ms: dict[Pair, int] = {}  # without an answer yet
         self._retries: dict[Pair, _Retry] = {}
+        self._spoilt = False  # a message that could not be read is lost, and nobody knows whose it was
+        self._renewal = _Retry()
 
     def want(self, wanted: Wanted, now_ms: int) -> None:
         self._refused &= {*wanted.quotes, *wanted.bars}
@@ -92,6 +94,7 @@ class Stream:
                 events += self._events(message, now_ms)
             except Malformed as error:  # one message lost, of a connection that is otherwise well
                 logger.warning("%s Left out: %.200s", error, error.sample)
+                self._spoilt = True
         return events
 
     def tick(self, now_ms: int) -> list[StreamEvent]:
@@ -99,6 +102,8 @@ class Stream:
         for pair in [pair for pair, since in self._opened_ms.items() if now_ms - since > self._answer_ms]:
             logger.warning("%s: no answer for its %s bars; asking again later", *pair)
             self._give_up(pair, now_ms)
+        if self._spoilt and now_ms >= self._renewal.due_ms:
+            self._renew(now_ms)
         self._open_series(now_ms)
         return [event for series in self._series.values() for event in series.tick(now_ms)]
 
@@ -195,9 +200,24 @@ class Stream:
     def _give_up(self, pair: Pair, now_ms: int) -> None:
         """For now."""
         self._drop(pair)
-        retry = self._retries.setdefault(pair, _Retry())
+        self._put_off(self._retries.setdefault(pair, _Retry()), now_ms)
+
+    def _put_off(self, retry: _Retry, now_ms: int) -> None:
         retry.due_ms = now_ms + int(REOPEN.delay_s(retry.tries, self._random) * 1000)
         retry.tries += 1
+
+    def _renew(self, now_ms: int) -> None:
+        """Everything is asked for again over the same connection, so that no value stays wrong."""
+        self._spoilt = False
+        self._put_off(self._renewal, now_ms)
+        for pair in tuple(self._series):
+            self._drop(pair)
+        symbols = {*self._told}
+        if self._quotes_name:
+            self._session.send("quote_delete_session", self._quotes_name)
+            self._quotes_name = ""
+            self._told.clear()
+        self._want_quotes(symbols)
 
     def _drop(self, pair: Pair) -> None:
         chart = self._series.pop(pair).chart

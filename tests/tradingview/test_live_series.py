@@ -3,7 +3,7 @@ from typing import Any
 from infrastructure.bars import Bar
 from infrastructure.errors import Malformed
 from infrastructure.intervals import INTERVALS
-from infrastructure.tradingview.base import BarUpdate
+from infrastructure.tradingview.base import BarUpdate, SeriesBegun
 from infrastructure.tradingview.live_series import LiveSeries
 from tests.tradingview.talk import MINUTE_MS, bars, completed, flat, hello, loading, new_session, resolved, sent
 
@@ -20,23 +20,26 @@ class Followed:
         self.chart = self.sent[0][1]
         self.facts = {"timezone": "Etc/UTC", "session": "24x7", **facts}
 
-    def hear(self, *texts: str, at: int) -> list[BarUpdate]:
-        updates: list[BarUpdate] = []
+    def hear(self, *texts: str, at: int) -> list[Any]:
+        updates: list[Any] = []
         for message in self.session.receive("".join(texts), at):
             assert not isinstance(message, Malformed)
             updates += self.series.receive(message, at) or []
         return updates
 
     def begin(self, *rows: tuple[float, ...], at: int, mode: str = "streaming") -> list[BarUpdate]:
-        return self.hear(
+        """What follows the news that they begin with the first row."""
+        begun, *updates = self.hear(
             loading(self.chart),
             resolved(self.chart, **self.facts),
             bars(self.chart, *rows),
             completed(self.chart, mode),
             at=at,
         )
+        assert begun == SeriesBegun("A:B", MINUTE, int(rows[0][0]))
+        return updates
 
-    def live(self, *rows: tuple[float, ...], at: int) -> list[BarUpdate]:
+    def live(self, *rows: tuple[float, ...], at: int) -> list[Any]:
         return self.hear(bars(self.chart, *rows, name="du"), at=at)
 
 
@@ -57,6 +60,12 @@ def test_after_connecting_the_closed_bars_come_again_and_the_last_one_forms() ->
         update(T - MINUTE_MS, 2.0, True, T + 5_000),
         update(T, 3.0, False, T + 5_000),
     ]
+
+
+def test_an_answer_without_bars_begins_with_the_first_that_comes() -> None:
+    followed = Followed()
+    assert followed.hear(resolved(followed.chart, **followed.facts), completed(followed.chart), at=T) == []
+    assert followed.live(flat(T), at=T + 100) == [SeriesBegun("A:B", MINUTE, T), update(T, 1.0, False, T + 100)]
 
 
 def test_a_last_bar_whose_time_has_passed_is_closed_at_once() -> None:
@@ -134,6 +143,7 @@ def test_live_bars_before_the_completion_wait_for_it() -> None:
     assert early == []
     assert followed.series.tick(T + 100 * MINUTE_MS) == []
     assert followed.hear(completed(followed.chart), at=T + 200) == [
+        SeriesBegun("A:B", MINUTE, T - MINUTE_MS),
         update(T - MINUTE_MS, 1.0, True, T + 200),
         update(T, 2.0, False, T + 200),
     ]
@@ -149,7 +159,7 @@ def test_the_last_bar_of_a_session_closes_with_it() -> None:
     close_ms = T + 30_000  # the hours would say a minute after its open
     followed = Followed()
     followed.hear(resolved(followed.chart, **followed.facts), at=T)
-    (said,) = followed.hear(
+    _, said = followed.hear(
         bars(followed.chart, flat(T), close_ms=close_ms), completed(followed.chart), at=close_ms + 1_999
     )
     assert (said.closed, said.close_ms) == (False, close_ms)

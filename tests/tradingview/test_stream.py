@@ -6,7 +6,15 @@ import pytest
 from infrastructure.bars import Bar
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS
-from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate, StreamEvent, SymbolRefused, Wanted
+from infrastructure.tradingview.base import (
+    BarUpdate,
+    Quote,
+    QuoteUpdate,
+    SeriesBegun,
+    StreamEvent,
+    SymbolRefused,
+    Wanted,
+)
 from infrastructure.tradingview.payloads import QUOTE_FIELDS
 from infrastructure.tradingview.stream import OPENING, Stream
 from tests.tradingview.talk import (
@@ -139,7 +147,8 @@ def test_bars_flow_and_close() -> None:
     facts = {"timezone": "Etc/UTC", "session": "24x7"}
     bar = Bar(T, 1.0, 1.0, 1.0, 1.0, 1.0)
     assert talk.history("A:A", flat(T), at=T + 1, **facts) == [
-        BarUpdate("A:A", MINUTE, bar, False, T + MINUTE_MS, T + 1)
+        SeriesBegun("A:A", MINUTE, T),
+        BarUpdate("A:A", MINUTE, bar, False, T + MINUTE_MS, T + 1),
     ]
     assert talk.stream.tick(T + MINUTE_MS + 2_000) == [
         BarUpdate("A:A", MINUTE, bar, True, T + MINUTE_MS, T + MINUTE_MS + 2_000)
@@ -180,7 +189,7 @@ def test_a_chart_session_that_died_is_opened_again_later() -> None:
     dead = talk.charts["A:A", "1"]
     assert talk.hear(say("critical_error", dead, "internal error"), at=T) == []
     assert talk.said() == [("chart_delete_session", dead)]
-    assert len(talk.history("B:B", flat(T))) == 1  # the others go on
+    assert len(talk.history("B:B", flat(T))) == 2  # the others go on
     talk.stream.tick(T + 4_999)
     assert talk.said() == []
     talk.stream.tick(T + 5_000)
@@ -295,3 +304,29 @@ def test_a_delayed_market_opens_later() -> None:
     )
     assert not silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS - 1)
     assert silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS)
+
+
+def test_after_a_message_that_cannot_be_read_all_is_asked_for_again() -> None:
+    """It may have been a bar's last state, or a price: nobody knows whose."""
+    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("B:B", MINUTE)})))
+    talk.quote("A:A", lp=1.0)
+    talk.history("B:B", flat(T))
+    quotes_name, chart = talk.quotes, talk.charts["B:B", "1"]
+    assert talk.hear("~m~5~m~{spoi") == []
+    talk.stream.tick(T + 1_000)
+    said = talk.said()
+    assert said[:2] == [("chart_delete_session", chart), ("quote_delete_session", quotes_name)]
+    assert ("quote_add_symbols", talk.quotes, "A:A") in said
+    assert talk.charts["B:B", "1"] != chart and talk.quotes != quotes_name
+    assert talk.quote("A:A", lp=2.0) == [QuoteUpdate("A:A", NOTHING | {"last": 2.0}, T)]
+
+
+def test_a_source_that_keeps_sending_nonsense_is_asked_again_less_and_less_often() -> None:
+    talk = Talk(quotes("A:A"))
+    renewed = []
+    for second in range(120):
+        talk.hear("~m~5~m~{spoi")
+        talk.stream.tick(T + second * 1000)
+        if talk.said():
+            renewed.append(second)
+    assert renewed == [0, 5, 15, 35, 75]
