@@ -46,10 +46,11 @@ class Chart:
         self._session = session
         self._said_close: tuple[int, int] | None = None  # (time, close) of the newest bar, as the server says
 
-    def open(self, bars: int) -> None:
+    def open(self, bars: int, frame: str = "") -> None:
+        """The newest bars, or those round a range, `r,<from>:<to>` in seconds."""
         self._session.send("chart_create_session", self.name, "")
         self._session.send("resolve_symbol", self.name, RESOLVE, symbol_spec(self.symbol))
-        self._session.send("create_series", self.name, SERIES, TURNAROUND, RESOLVE, self.interval.wire, bars, "")
+        self._session.send("create_series", self.name, SERIES, TURNAROUND, RESOLVE, self.interval.wire, bars, frame)
 
     def more(self, bars: int) -> None:
         self._session.send("request_more_data", self.name, SERIES, bars)

@@ -1,7 +1,8 @@
 """One request for history over a chart session: messages in → pages out, newest first. Pure; driven by `provider`.
 
-Asks for the newest bars, then pages back, and cuts to the range on this side: a range that is asked of the server works
-only inside the plan's depth anyway, its edges are not strict, and its unit is disputed (section 8 of the protocol).
+Asks for the newest bars, or for those before the end of a range, then pages back, and cuts to the range on this side.
+What a server makes of a range is disputed, and its edges are not strict (section 8 of the protocol): an answer to one
+counts only where it surely reaches the range's end. Else the newest bars are asked for after all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Literal
 
 from infrastructure.bars import Bars
 from infrastructure.errors import Malformed, Unavailable
-from infrastructure.intervals import Interval
+from infrastructure.intervals import DAY_MS, Interval
 from infrastructure.tradingview.base import History, SymbolInfo
 from infrastructure.tradingview.chart import Chart
 from infrastructure.tradingview.messages import Parameters
@@ -20,6 +21,8 @@ from infrastructure.tradingview.session import Session
 
 #: An answer without older bars is believed the second time: completions are known to come twice, or without their bars.
 TRIES = 2
+#: Looked at for bars that trading hours expect between an answer and the end of a range.
+NEAR_MS = 10 * DAY_MS
 
 
 class HistoryRequest:
@@ -46,6 +49,7 @@ class HistoryRequest:
         self._session = session
         self._chart = Chart(session, symbol, interval)
         self._opened = False
+        self._from_ms = end_ms  # opened there, at the end of the range; None: at the newest bar
         self._first_number = 0
         self._left = bars
         self._start_ms = start_ms
@@ -65,15 +69,24 @@ class HistoryRequest:
         return getattr(message, "session", None) == self._chart.name
 
     def ask(self, now_ms: int) -> None:
-        count = self._count(self._session.server_ms(now_ms))
         if self._opened and self._oldest_ms is not None:
-            self._chart.more(count)
+            self._chart.more(self._count(self._oldest_ms))
         else:
             if self._opened:  # the newest bars got lost: older ones are not what is wanted
                 self._chart.close()
                 self._chart = Chart(self._session, self.symbol, self._chart.interval)
-            self._chart.open(count)
+            self._open(self._session.server_ms(now_ms))
         self._opened = self.waiting = True
+
+    def _open(self, server_ms: int) -> None:
+        length_ms = self._chart.interval.length_ms
+        if self._from_ms is None or not 0 < self._from_ms < server_ms - length_ms:
+            self._from_ms = None
+            self._chart.open(self._count(server_ms))
+            return
+        count = self._count(self._from_ms)
+        start_ms = max(self._from_ms - count * length_ms, 0)
+        self._chart.open(count, f"r,{start_ms // 1000}:{(self._from_ms + length_ms) // 1000}")
 
     def close(self) -> None:
         self._chart.close()
@@ -89,9 +102,8 @@ class HistoryRequest:
             return self._page(said.ended, now_ms)
         return None
 
-    def _count(self, server_ms: int) -> int:
-        """Bars to ask for: a page, or fewer where the rest is surely less."""
-        newest_ms = server_ms if self._oldest_ms is None else self._oldest_ms
+    def _count(self, newest_ms: int) -> int:
+        """Bars to ask for down from there: a page, or fewer where the rest is surely less."""
         counts = [self._page_bars]
         if self._start_ms is not None:
             counts.append((newest_ms - self._start_ms) // self._chart.interval.length_ms + 2)
@@ -102,6 +114,11 @@ class HistoryRequest:
     def _page(self, ended: Literal["", "end", "limit"], now_ms: int) -> History | None:
         bars = ordered(Bars.concat(self._parts)).between(None, self._oldest_ms)
         self._parts.clear()
+        if self._from_ms is not None and self._oldest_ms is None:
+            if not self._reaches(bars, self._from_ms):
+                self._from_ms = None
+                return None
+            ended = ""  # perhaps only that the range has: the next answer will tell
         self._refuse_a_hole(len(bars))
         self._empty_answers = 0 if len(bars) else self._empty_answers + 1
         if self._empty_answers == TRIES:
@@ -124,6 +141,16 @@ class HistoryRequest:
         if self.info is None:
             raise Malformed(f"TradingView sent a history of {self.symbol} without saying what it is.")
         return History(self.info, self._chart.interval, bars, forming, ended, self._session.server_ms(now_ms))
+
+    def _reaches(self, bars: Bars, end_ms: int) -> bool:
+        """Whether the source surely has no bar between these and the end."""
+        newest_ms = int(bars.time_ms[-1]) if len(bars) else None
+        if newest_ms is None or newest_ms >= end_ms:
+            return newest_ms is not None
+        hours = self._chart.hours
+        if hours is None or end_ms - newest_ms > NEAR_MS:
+            return False
+        return len(hours.opens(newest_ms + 1, end_ms, self._chart.interval)) == 0
 
     def _refuse_a_hole(self, older: int) -> None:
         """An empty answer may have been a lost page: then the numbers of the next one do not follow."""

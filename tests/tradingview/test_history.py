@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from infrastructure.bars import Bar, Bars
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
 from infrastructure.intervals import INTERVALS
+from infrastructure.times import to_ms
 from infrastructure.tradingview.base import History, SymbolInfo, delay_of
 from infrastructure.tradingview.history import HistoryRequest
 from tests.tradingview.talk import (
@@ -93,6 +95,7 @@ def test_a_request_opens_a_chart_session_with_one_series() -> None:
         ({"start_ms": NOW + 1}, 2),
         ({"bars": 100, "end_ms": NOW - 1}, 5000),
         ({"bars": 100, "end_ms": NOW}, 101),
+        ({"bars": 100, "end_ms": NOW - 2 * MINUTE_MS}, 101),
         ({"bars": 100, "page_bars": 10}, 10),
     ],
 )
@@ -266,15 +269,43 @@ def test_answers_to_another_turnaround_session_or_series_are_ignored() -> None:
     assert len(chat.hear(bars(chat.chart, flat(60_000)), completed(chat.chart))) == 1
 
 
-def test_a_range_is_cut_on_this_side_and_ends_when_covered() -> None:
+def test_a_range_is_opened_at_its_end_cut_on_this_side_and_ends_when_covered() -> None:
     start, end = NOW - 8 * MINUTE_MS, NOW - 5 * MINUTE_MS
     chat = Conversation(start_ms=start, end_ms=end)
-    (first,) = chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (4, 3, 2, 1)])
-    assert (times(first), chat.request.more_to_come) == ([], True)
-    assert chat.ask() == [("request_more_data", chat.chart, "sds_1", 6)]
-    (second,) = chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (9, 8, 7, 6, 5)])
-    assert (times(second), second.ended) == ([start, start + MINUTE_MS, start + 2 * MINUTE_MS], "")
-    assert not chat.request.more_to_come
+    seconds = [ms // 1000 for ms in (start - 2 * MINUTE_MS, end + MINUTE_MS)]
+    assert chat.sent[-1] == (
+        "create_series", chat.chart, "sds_1", "s1", "sds_sym_1", "1", 5, f"r,{seconds[0]}:{seconds[1]}",
+    )  # fmt: skip
+    (first,) = chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (7, 6, 5, 4)], data_completed="end")
+    assert (times(first), first.ended, chat.request.more_to_come) == (
+        [NOW - 7 * MINUTE_MS, NOW - 6 * MINUTE_MS],
+        "",
+        True,
+    )
+    assert chat.ask() == [("request_more_data", chat.chart, "sds_1", 3)]
+    (second,) = chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (9, 8)])
+    assert (times(second), second.ended, chat.request.more_to_come) == ([start], "", False)
+
+
+def test_an_answer_that_may_end_before_the_range_does_is_not_believed() -> None:
+    """The newest bars are asked for, as if nothing had been heard."""
+    start, end = NOW - 8 * MINUTE_MS, NOW - 5 * MINUTE_MS
+    chat = Conversation(start_ms=start, end_ms=end)
+    assert chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (9, 8, 7)]) == []
+    assert not chat.request.waiting
+    assert [name for name, *_ in chat.ask()] == [
+        "chart_delete_session", "chart_create_session", "resolve_symbol", "create_series",
+    ]  # fmt: skip
+    (first,) = chat.answer(*[flat(NOW - n * MINUTE_MS) for n in (6, 4, 3, 2, 1)])
+    assert (times(first), chat.request.more_to_come) == ([NOW - 6 * MINUTE_MS], True)
+
+
+@pytest.mark.parametrize(("newest", "pages"), [("2023-11-10T20:59", 1), ("2023-11-10T20:58", 0)])
+def test_where_no_bar_follows_by_the_trading_hours_the_range_is_reached(newest: str, pages: int) -> None:
+    friday_close, last = (to_ms(datetime.fromisoformat(f"{text}+00:00")) for text in ("2023-11-10T21:00", newest))
+    chat = Conversation(end_ms=friday_close)
+    found = chat.hear(resolved(chat.chart), bars(chat.chart, flat(last - MINUTE_MS), flat(last)), completed(chat.chart))
+    assert [times(page) for page in found] == [[last - MINUTE_MS, last]] * pages
 
 
 def test_a_forming_bar_outside_the_range_is_left_out() -> None:
@@ -358,3 +389,27 @@ def test_pages_put_together_are_the_history_however_they_are_cut(
         chat.ask()
     assert Bars.concat([page.bars for page in reversed(pages)]).same_as(Bars.from_rows([flat(t, 2.0) for t in held]))
     assert pages[-1].ended == "end"
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(0, 62), st.integers(1, 7), st.data())
+def test_a_range_is_whole_whatever_the_server_makes_of_it(
+    minutes: set[int], end: int, page_bars: int, data: st.DataObject
+) -> None:
+    """It cuts the answer to a range where it likes, or ignores the range, and pages back from what it gave."""
+    start = NOW - 100 * MINUTE_MS
+    held = sorted(start + n * MINUTE_MS for n in minutes)
+    end_ms = start + end * MINUTE_MS
+    chat = Conversation(page_bars=page_bars, end_ms=end_ms)
+    opening, given_upto = chat.sent[-1], len(held)
+    pages: list[History] = []
+    while True:
+        if opening[0] == "create_series":
+            given_upto = data.draw(st.integers(0, len(held))) if opening[-1] else len(held)
+        first = max(given_upto - page_bars, 0)
+        answer, given_upto = held[first:given_upto], first
+        pages += chat.answer(*map(flat, answer))
+        if not chat.request.more_to_come:
+            break
+        opening = chat.ask()[-1]
+    found = Bars.concat([page.bars for page in reversed(pages)])
+    assert found.time_ms.tolist() == [ms for ms in held if ms < end_ms]
