@@ -4,7 +4,7 @@ from infrastructure.intervals import parse_interval
 from infrastructure.persistence import Database
 from infrastructure.times import from_ms
 from marketdata.providers import get_provider
-from marketdata.services import backfill, backfill_jobs, pulls, quotes, retention, series, symbols
+from marketdata.services import backfill, backfill_jobs, pulls, quotes, removal, retention, series, symbols
 from marketdata.services.upstream import says_off
 
 
@@ -34,6 +34,7 @@ def run_backfill(job_id: str, run: int) -> str:
 
 def tend_backfills() -> int:
     series.store().revisions.sweep()
+    removal.finish(series.store())
     return backfill_jobs.tend(from_ms(Database().now_ms()))
 
 

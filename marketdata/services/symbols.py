@@ -163,8 +163,9 @@ def renames(symbol: Symbol, info: SymbolInfo) -> str:
     said = []
     if symbol.full_name != info.full_name:
         said.append(f"prices now come from {info.full_name}, not from {symbol.full_name}")
-    if symbol.key in info.aliases and symbol.pro_name != info.pro_name:
-        said.append(f"it is an old name of {info.pro_name}")
+    if symbol.pro_name != info.pro_name:
+        now = f"now listed as {info.pro_name}, not as {symbol.pro_name}"
+        said.append(f"it is {f'an old name of {info.pro_name}' if symbol.key in info.aliases else now}")
     if new := [name for name in info.aliases if name not in symbol.aliases and name != symbol.key]:
         said.append(f"also known as {', '.join(new)}")
     return "; ".join(said)

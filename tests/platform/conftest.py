@@ -28,7 +28,9 @@ from marketdata.services import schedules, symbols, upstream
 NOW_MS = 1_795_111_230_000
 COIN, SHARE = "BINANCE:BTCUSDT", "NASDAQ:AAPL"
 MINUTE = INTERVALS["1m"]
-OWN_COLLECTIONS = ("bar_chunk", "bar_series", "bar_coverage", "setup", "jobs_pulls", "jobs_backfills")
+OWN_COLLECTIONS = (
+    "bar_chunk", "bar_series", "bar_coverage", "setup", "jobs_pulls", "jobs_backfills", "removed_symbol",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

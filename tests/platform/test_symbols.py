@@ -5,12 +5,13 @@ import pytest
 from django.utils import timezone
 
 from infrastructure.errors import Rejected, Unavailable
-from infrastructure.persistence import Cache, keys
-from infrastructure.simulator import SimulatorServer
+from infrastructure.intervals import MINUTE_MS
+from infrastructure.persistence import BarStore, Cache, keys
+from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import Symbol
-from marketdata.services import symbols
-from tests.platform.conftest import add_symbol
+from marketdata.services import pulls, symbols
+from tests.platform.conftest import MINUTE, NOW_MS, add_symbol
 
 APPLE = "NASDAQ:AAPL"
 
@@ -84,7 +85,32 @@ def test_an_old_name_goes_on_under_its_key_and_says_so(provider: IDataProvider, 
         "it is an old name of NASDAQ:META"
     )
     assert symbols.renames(row, replace(before, aliases=("NASDAQ:OLD",))) == "also known as NASDAQ:OLD"
+    assert symbols.renames(row, replace(before, pro_name="BATS:FB")) == "it is now listed as BATS:FB, not as NASDAQ:FB"
     assert symbols.renames(row, before) == ""
+
+
+def test_a_renamed_symbol_says_so_once_and_its_series_continues(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+) -> None:
+    """The simulator answers to the old name as the real source does: with the new one, the old among its aliases."""
+    add_symbol(provider, "NASDAQ:FB", "1m")
+    Symbol.objects.update(pro_name="NASDAQ:FB", full_name="BATS:FB", aliases=[])  # as it was called before
+    pulls.pull(provider, bars, MINUTE, NOW_MS)
+    before = bars.find("NASDAQ:FB", MINUTE)
+    symbols.refresh(provider, ["NASDAQ:FB"])
+    row = Symbol.objects.get()
+    said = "prices now come from BATS:META, not from BATS:FB; it is an old name of NASDAQ:META"
+    assert row.note == f"{timezone.now():%Y-%m-%d}: {said}"
+    assert (row.key, row.pro_name, row.aliases) == ("NASDAQ:FB", "NASDAQ:META", ["NASDAQ:FB"])
+    assert isinstance(source.clock, StandingClock)
+    source.clock.at_ms = NOW_MS + 5 * MINUTE_MS
+    assert pulls.pull(provider, bars, MINUTE, source.clock.at_ms) == pulls.Pulled(asked=1, new=5)
+    series = bars.find("NASDAQ:FB", MINUTE)
+    assert before is not None and series is not None and series.id == before.id
+    end_ms = source.clock.at_ms - source.clock.at_ms % MINUTE_MS
+    assert bars.read(series).same_as(source.market.last("NASDAQ:META", MINUTE, pulls.FIRST_BARS + 5, end_ms))
+    symbols.refresh(provider, ["NASDAQ:FB"])
+    assert Symbol.objects.get().note == row.note
 
 
 def test_a_symbol_the_source_does_not_know_keeps_the_error_and_the_rest_is_refreshed(provider: IDataProvider) -> None:
