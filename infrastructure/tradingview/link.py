@@ -16,7 +16,7 @@ from infrastructure.backoff import Backoff
 from infrastructure.errors import InfrastructureError, Rejected, Unavailable
 from infrastructure.tradingview.base import State, StreamEvent, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
-from infrastructure.tradingview.line import Line, now_ms
+from infrastructure.tradingview.line import Line, Tap, now_ms, unheard
 from infrastructure.tradingview.stream import Pair, Stream
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,14 @@ class Link:
         emit: Callable[[StreamEvent], None],
         report: Callable[[State, str], None],
         name: str,
+        tap: Tap = unheard,
     ) -> None:
         self._config = config
         self._gate = gate
         self._emit = emit
         self._report = report
         self._name = name
+        self._tap = tap
         self._wanted = Wanted()
         self._refused: set[str | Pair] = set()
         self._stop = threading.Event()
@@ -102,13 +104,14 @@ class Link:
             if self._stop.is_set():
                 return 0
             logger.warning("%s: %s", self._name, error)
+            self._tap("-", str(error))
             self._state = ("refused" if isinstance(error, Rejected) else "reconnecting", str(error))
             self._report(*self._state)
             return self._pause_s(error)
 
     def _carry(self) -> None:
         """Until the end, or nothing is wanted. Raises what ended the connection."""
-        line = self._line = Line.open(self._config)
+        line = self._line = Line.open(self._config, self._tap)
         try:
             self._converse(line)
         finally:

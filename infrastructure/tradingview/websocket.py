@@ -17,9 +17,11 @@ from django.utils.module_loading import import_string
 from infrastructure.tradingview.assignment import assigned, part
 from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
-from infrastructure.tradingview.line import now_ms
+from infrastructure.tradingview.line import Happening, now_ms
 from infrastructure.tradingview.link import Link
 
+#: Hears what happens on the connection of that number, as a `line.Tap` does.
+Listener = Callable[[int, Happening, str], None]
 #: The stream is what the worst of its connections is.
 WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped", "connecting", "live")
 
@@ -27,9 +29,15 @@ WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped",
 class TradingViewWebSocketProvider(IStreamProvider):
     """Nothing is queued here: a slow sink holds back the connection that calls it, and then the server."""
 
-    def __init__(self, config: TradingViewConfig, gate: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: TradingViewConfig,
+        gate: Callable[[], None] | None = None,
+        listener: Listener = lambda number, happening, text: None,
+    ) -> None:
         self.config = config
         self._gate = gate or (lambda: None)
+        self._listener = listener
         self._wanted = Wanted()
         self._places: dict[str, int] = {}
         self._links: dict[int, Link] = {}
@@ -40,8 +48,8 @@ class TradingViewWebSocketProvider(IStreamProvider):
         self._state: tuple[State, str] | None = None
 
     @classmethod
-    def from_settings(cls) -> Self:
-        return cls(TradingViewConfig.from_settings(), import_string(settings.MARKETDATA_UPSTREAM_GATE))
+    def from_settings(cls, *listener: Listener) -> Self:
+        return cls(TradingViewConfig.from_settings(), import_string(settings.MARKETDATA_UPSTREAM_GATE), *listener)
 
     def start(self, sink: Callable[[StreamEvent], None]) -> None:
         with self._links_lock:
@@ -69,8 +77,9 @@ class TradingViewWebSocketProvider(IStreamProvider):
         for number in sorted({0, *self._places.values(), *self._links}):
             link = self._links.get(number)
             if link is None:
-                report = partial(self._report, number)
-                link = self._links[number] = Link(self.config, self._gate, self._emit, report, f"tradingview-{number}")
+                report, tap = partial(self._report, number), partial(self._listener, number)
+                name = f"tradingview-{number}"
+                link = self._links[number] = Link(self.config, self._gate, self._emit, report, name, tap)
             link.want(part(self._wanted, self._places, number))
 
     def _emit(self, event: StreamEvent) -> None:

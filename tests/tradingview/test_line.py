@@ -7,7 +7,7 @@ from websockets.sync.server import ServerConnection
 
 from infrastructure.errors import InfrastructureError, Rejected, Unavailable
 from infrastructure.tradingview import TradingViewConfig, frames
-from infrastructure.tradingview.line import Line
+from infrastructure.tradingview.line import Line, Tap
 from tests.tradingview.wire_server import serving, until_left
 
 DEADLINE_S = 20  # against a hang
@@ -17,8 +17,8 @@ def said(name: str, *parameters: Any) -> str:
     return frames.encode(json.dumps({"m": name, "p": parameters}))
 
 
-def opened(url: str) -> Line:
-    return Line.open(TradingViewConfig(url, "", "", "https://www.tradingview.com", timeout_s=5))
+def opened(url: str, *tap: Tap) -> Line:
+    return Line.open(TradingViewConfig(url, "", "", "https://www.tradingview.com", timeout_s=5), *tap)
 
 
 def test_what_is_to_be_sent_goes_out_before_anything_is_awaited() -> None:
@@ -42,6 +42,28 @@ def test_what_is_to_be_sent_goes_out_before_anything_is_awaited() -> None:
         '~m~54~m~{"m":"set_auth_token","p":["unauthorized_user_token"]}',
         '~m~34~m~{"m":"set_locale","p":["en","US"]}',
         "~m~4~m~~h~1",
+    ]
+
+
+def test_a_tap_hears_what_happens() -> None:
+    heard: list[tuple[str, str]] = []
+
+    def handler(peer: ServerConnection) -> None:
+        peer.recv(), peer.recv()
+        peer.send("~m~4~m~~h~1")
+
+    with serving(handler) as url:
+        line = opened(url, lambda *happened: heard.append(happened))
+        line.receive(DEADLINE_S)
+        with pytest.raises(Unavailable):
+            line.receive(DEADLINE_S)
+        line.close()
+    assert heard == [
+        ("+", ""),
+        (">", '~m~54~m~{"m":"set_auth_token","p":["unauthorized_user_token"]}'),
+        (">", '~m~34~m~{"m":"set_locale","p":["en","US"]}'),
+        ("<", "~m~4~m~~h~1"),
+        ("-", ""),
     ]
 
 
