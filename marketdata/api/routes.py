@@ -1,4 +1,4 @@
-"""GET symbols, bars, quotes, status. Errors are JSON `{"detail": sentence}` with the status that fits their kind."""
+"""GET symbols, bars, gaps, quotes, status. Errors are JSON `{"detail": sentence}` with a status that fits their kind."""
 
 import time
 from collections.abc import Mapping
@@ -12,19 +12,24 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unavailable
-from infrastructure.intervals import INTERVALS, Interval, parse_multiple
+from infrastructure.intervals import DAY_MS, INTERVALS, Interval, parse_multiple
 from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, keys, mongodb_errors
 from marketdata.api import answers
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
 from marketdata.services import upstream
 from marketdata.services.derived import Derived, Stored, derived
+from marketdata.services.missing import missing_bars
 
 MOST_BARS = 5000
 MOST_SYMBOLS = 1000
+MOST_GAPS = 1000
+GAP_DAYS, LONG_GAP_DAYS = 4000, 40_000  # looked through at once; the second for days, weeks and months
 STREAMED_MS = 60_000  # a streamed quote older than this may have a newer one in the database
 
-Moment = Annotated[int | None, Query(ge=-62_135_596_800_000, lt=253_402_300_800_000)]  # the years 1 to 9999
+YEARS = Query(ge=-62_135_596_800_000, lt=253_402_300_800_000)  # 1 to 9999
+Instant = Annotated[int, YEARS]
+Moment = Annotated[int | None, YEARS]
 
 
 @mongodb_errors()
@@ -117,6 +122,25 @@ def _known(symbol: str) -> bool:
     return Symbol.objects.filter(pk=symbol).exists()
 
 
+@api.get("/gaps", summary="Trading time of a stored series whose bars are missing: nobody has received them yet")
+def gaps(request: HttpRequest, symbol: str, interval: str, start_ms: Instant, end_ms: Instant) -> HttpResponse:
+    """`gaps` holds [first open, last close, bars] of each stretch whose bars open in [start_ms, end_ms), ascending, in
+    UTC ms; null where the trading hours are unknown. `more` says that further ones were cut off. Time in which the
+    source had no trade is no gap, nor is time outside the trading hours."""
+    step = parse_multiple(interval)
+    days = GAP_DAYS if step.intraday else LONG_GAP_DAYS
+    if not 0 < end_ms - start_ms <= days * DAY_MS:
+        raise Rejected(f"start_ms must be before end_ms, by at most {days} days.")
+    store = BarStore(Database())
+    series = store.find(symbol, step) if step.name in INTERVALS else None
+    if series is None and not _known(symbol):
+        raise HttpError(404, f"{symbol!r} is not a symbol of this platform.")
+    found = missing_bars(store, series, start_ms, end_ms, _now_ms()) if series else None
+    rows = found and [(gap.start_ms, gap.end_ms, gap.bars) for gap in found[-MOST_GAPS:]]
+    more = found is not None and len(found) > MOST_GAPS
+    return answers.json({"symbol": symbol, "interval": interval, "gaps": rows, "more": more})
+
+
 @api.get("/quotes", summary="The latest quotes of up to 1000 symbols, separated by commas; unknown ones are absent")
 def quotes(request: HttpRequest, symbols: str) -> HttpResponse:
     """By symbol, each as on the live websocket."""
@@ -171,7 +195,7 @@ def status(request: HttpRequest) -> HttpResponse:
 
 @api.get("/{path:rest}", include_in_schema=False)
 def nothing(request: HttpRequest, rest: str) -> HttpResponse:
-    raise HttpError(404, f"There is no {rest!r} here, only symbols, bars, quotes and status.")
+    raise HttpError(404, f"There is no {rest!r} here, only symbols, bars, gaps, quotes and status.")
 
 
 def _now_ms() -> int:

@@ -8,7 +8,7 @@ from django.test import Client
 
 from infrastructure.bars import Bars
 from infrastructure.intervals import INTERVALS
-from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, keys
+from infrastructure.persistence import BarStore, Cache, CoverageStore, Database, QuoteStore, keys
 from infrastructure.tradingview.base import Quote
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
@@ -21,6 +21,7 @@ MINUTE = INTERVALS["1m"]
 START = 1_700_000_040_000
 UNKNOWN_INTERVAL = f"There is no interval '7x'; choose one of {', '.join(INTERVALS)}."
 WRONG_RANGE = "start_ms must be before end_ms, and does not go with before_ms."
+WRONG_GAPS = "start_ms must be before end_ms, by at most 4000 days."
 
 
 @pytest.fixture
@@ -96,6 +97,28 @@ def test_a_known_symbol_without_bars_has_none(reader: Client, stored: Bars) -> N
     )
 
 
+@pytest.fixture
+def holed(stored: Bars, bars: BarStore, settings: LazySettings) -> None:
+    """The thirty stored minutes and ten later ones, of a market around the clock; asked for were the first twenty
+    minutes and five after the hole, in which nothing was traded."""
+    settings.SIMULATOR_SPEED = 2.0  # not our clock: every bar may be there
+    Symbol.objects.filter(pk=COIN).update(session="24x7", timezone="Etc/UTC")
+    series = bars.series(COIN, MINUTE, bars_per_week=10_080)
+    bars.write(series, Bars.from_rows([(START + i * 60_000, 1.0, 1.0, 1.0, 1.0, 1.0) for i in range(40, 50)]))
+    bars.write(series, Bars.from_rows([(START + 52 * 60_000, 1.0, 1.0, 1.0, 1.0, 1.0)]))
+    CoverageStore(Database()).add(series, [(START, START + 20 * 60_000), (START + 33 * 60_000, START + 35 * 60_000)])
+
+
+def test_gaps_are_trading_time_that_is_neither_stored_nor_known_to_be_silent(reader: Client, holed: None) -> None:
+    wanted = {"symbol": COIN, "interval": "1m", "start_ms": START, "end_ms": START + 53 * 60_000}
+    gaps = [[START + low * 60_000, START + high * 60_000, high - low] for low, high in ((30, 33), (35, 40), (50, 52))]
+    answer = {"symbol": COIN, "interval": "1m", "gaps": gaps, "more": False}
+    assert get(reader, "gaps", **wanted) == (200, answer)
+    Symbol.objects.filter(pk=COIN).update(session="")
+    assert get(reader, "gaps", **wanted) == (200, {**answer, "gaps": None})
+    assert get(reader, "gaps", **{**wanted, "interval": "1d"}) == (200, {**answer, "interval": "1d", "gaps": None})
+
+
 WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("bars", {"symbol": "NO:ONE"}, 404, "'NO:ONE' is not a symbol of this platform."),
     ("bars", {"symbol": COIN, "interval": "7x"}, 400, UNKNOWN_INTERVAL),
@@ -105,9 +128,17 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("bars", {"symbol": COIN, "before_ms": 10**30}, 400, "before_ms: Input should be less than 253402300800000."),
     ("bars", {"symbol": COIN, "start_ms": 5, "end_ms": 5}, 400, WRONG_RANGE),
     ("bars", {"symbol": COIN, "start_ms": 5, "before_ms": 9}, 400, WRONG_RANGE),
+    ("gaps", {"symbol": COIN, "interval": "1m", "start_ms": 5, "end_ms": 5}, 400, WRONG_GAPS),
+    ("gaps", {"symbol": COIN, "interval": "1m", "start_ms": 0, "end_ms": 10**12}, 400, WRONG_GAPS),
+    (
+        "gaps",
+        {"symbol": "NO:ONE", "interval": "1m", "start_ms": 0, "end_ms": 1},
+        404,
+        "'NO:ONE' is not a symbol of this platform.",
+    ),
     ("quotes", {"symbols": ",".join(f"X:{n}" for n in range(1001))}, 400, "At most 1000 symbols at once."),
     ("quotes", {}, 400, "symbols: Field required."),
-    ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, quotes and status."),
+    ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, gaps, quotes and status."),
 ]
 
 
@@ -118,7 +149,7 @@ def test_a_wrong_question_is_answered_in_one_sentence(reader: Client, subtests: 
 
 
 def test_nothing_can_be_changed_over_it(reader: Client) -> None:
-    for path in ("symbols", "bars", "quotes", "status"):
+    for path in ("symbols", "bars", "gaps", "quotes", "status"):
         answers = [getattr(reader, method)(f"/api/v1/{path}") for method in ("post", "put", "patch", "delete")]
         assert [answer.status_code for answer in answers] == [405] * 4
 
@@ -126,7 +157,7 @@ def test_nothing_can_be_changed_over_it(reader: Client) -> None:
 def test_admission_is_that_of_the_live_page(empty: None, settings: LazySettings) -> None:
     ann = Client()
     ann.force_login(User.objects.create_user("ann"))
-    for path in ("symbols", "bars?symbol=X", "quotes?symbols=X", "status", "nothing"):
+    for path in ("symbols", "bars?symbol=X", "gaps?symbol=X", "quotes?symbols=X", "status", "nothing"):
         settings.ANONYMOUS_VIEWING = False
         answer = Client().get(f"/api/v1/{path}")
         assert (answer.status_code, answer.json()) == (401, {"detail": "Log in to read market data."})
@@ -192,7 +223,7 @@ def test_answers_are_not_kept(reader: Client) -> None:
 def test_its_description_is_served_without_any_page_of_another_host(reader: Client) -> None:
     code, answer = get(reader, "openapi.json")
     assert (code, sorted(answer["paths"])) == (
-        200, ["/api/v1/bars", "/api/v1/quotes", "/api/v1/status", "/api/v1/symbols"],
+        200, ["/api/v1/bars", "/api/v1/gaps", "/api/v1/quotes", "/api/v1/status", "/api/v1/symbols"],
     )  # fmt: skip
     assert {method for path in answer["paths"].values() for method in path} == {"get"}
 
