@@ -2,6 +2,7 @@
 
 import ast
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,6 +129,17 @@ class JobScheduler:
         """Queue name → how many jobs wait, run (or wait in a cluster's hand), and died in the last week."""
         with store.translated():
             return {name: jobs.size(jobs.queue(name)) for name in jobs.queue_settings()}
+
+    def ended(self, queue: str, keys: Collection[str]) -> dict[str, bool]:
+        """Of the jobs with these keys those that nobody will run any more; True where one was given up."""
+        with store.translated():
+            found = jobs.queue(queue).find({"_id": {"$in": list(keys)}, "done": True}, {"dead": True})
+            return {job["_id"]: job.get("dead", False) for job in found}
+
+    def time_limit_s(self, queue: str) -> float:
+        """A task that takes longer is ended."""
+        jobs.check_queue(queue)
+        return float(jobs.queue_settings()[queue]["timeout"])
 
     def dead_jobs(self) -> list[DeadJob]:
         """Those of all queues that were given up in the last week, the newest of each queue first."""

@@ -2,11 +2,13 @@
 data provider takes a turn before each history request; `manage.py budget` shows it.
 
 The rate halves each time the source says "too many", at most once in `CALM_S` however many processes hear it, and
-doubles again for each `RECOVERY_S` without that. Bound: nobody waits longer than `LONGEST_WAIT_S` for a turn, that is
-Unavailable. Without Redis each process keeps the pause by itself, and requests are not counted.
+doubles again for each `RECOVERY_S` without that. Bound: nobody waits longer than `LONGEST_WAIT_S` for a turn, nor
+beyond the moment of `turns_until`; that is Busy. Without Redis each process keeps the pause by itself, and requests are
+not counted.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +64,11 @@ return slow
 """
 
 _cause: ContextVar[str] = ContextVar("cause", default="other")
+_until_s: ContextVar[float] = ContextVar("until", default=math.inf)
+
+
+class Busy(Unavailable):
+    """No turn in time: the source was not asked, and nothing is wrong with it."""
 
 
 @contextmanager
@@ -72,6 +79,16 @@ def because(cause: str) -> Iterator[None]:
         yield
     finally:
         _cause.reset(token)
+
+
+@contextmanager
+def turns_until(monotonic_s: float) -> Iterator[None]:
+    """Inside nobody waits for a turn that comes later."""
+    token = _until_s.set(monotonic_s)
+    try:
+        yield
+    finally:
+        _until_s.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,8 @@ class RequestBudget(Cache):
 
     def turn_s(self, pause_s: float) -> float:
         """As of `Pace`: the moment on the monotonic clock from which the caller may ask."""
-        arguments = [_ms(pause_s), _ms(LEAST_PAUSE_S), _ms(RECOVERY_S), _ms(LONGEST_WAIT_S), _cause.get()]
+        longest_s = min(LONGEST_WAIT_S, max(_until_s.get() - self.monotonic(), 0.0))
+        arguments = [_ms(pause_s), _ms(LEAST_PAUSE_S), _ms(RECOVERY_S), _ms(longest_s), _cause.get()]
         try:
             with redis_errors():
                 kept_s = COUNTED_DAYS * 86_400
@@ -99,7 +117,7 @@ class RequestBudget(Cache):
             logger.warning("requests are paced by this process alone: %s", error)
             return self.local.turn_s(pause_s)
         if wait_ms < 0:
-            raise Unavailable("Too many requests to the source are waiting already.", LONGEST_WAIT_S)
+            raise Busy("Too many requests to the source are waiting already.", LONGEST_WAIT_S)
         return self.monotonic() + wait_ms / 1000
 
     def slow_down(self, retry_after_s: float | None) -> None:

@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.persistence import BarStore, Database, Written, mongodb_errors
+from infrastructure.scheduling import JobScheduler
 from infrastructure.times import from_ms
 from infrastructure.tradingview.base import History
-from infrastructure.tradingview.budget import because
+from infrastructure.tradingview.budget import Busy, because, turns_until
 from marketdata.models import BackfillJob
 from marketdata.providers import IDataProvider, get_provider
 from marketdata.services import backfill_jobs
@@ -26,7 +27,7 @@ from marketdata.services.upstream import UpstreamOff
 
 logger = logging.getLogger(__name__)
 
-TASK_S = 45.0  # a task of the worker hands over after so long; its queue gives it 90 s, a page takes seconds
+TASK_SHARE = 1 / 3  # of the time its queue gives a task, after which it hands over: a page may take as long again
 
 
 class Interrupted(Exception):
@@ -91,14 +92,16 @@ def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.mon
         job = BackfillJob.objects.filter(pk=job_id, run=run_number).first()
     if job is None or not backfill_jobs.take(job):
         return "nothing to do: the job was stopped or handed over"
-    deadline = monotonic() + TASK_S
+    deadline = monotonic() + JobScheduler().time_limit_s(backfill_jobs.QUEUE) * TASK_SHARE
     try:
-        with get_provider() as provider:
+        with turns_until(deadline), get_provider() as provider:
             done = run(job, provider, store(), is_late=lambda: monotonic() > deadline, when_away=State.QUEUED)
     except Interrupted as end:
         return str(end)
     except UpstreamOff as off:
         return f"paused: {off}"
+    except Busy as busy:
+        return f"waits: {busy}"
     if not done:
         backfill_jobs.hand_over(job)
     return f"{job.received} bars received, {job.new} new, {job.corrected} corrected"
@@ -141,6 +144,9 @@ def _bookkeeping(job: BackfillJob, when_away: BackfillJob.State) -> Iterator[Non
     except UpstreamOff as error:
         _stopped(job, State.PAUSED, error)
         raise
+    except Busy as error:
+        _stopped(job, when_away, error, failed=False)
+        raise
     except (Unavailable, SystemExit) as error:  # Django-Q ends a task that takes too long with a SystemExit
         _stopped(job, when_away, error)
         raise
@@ -152,8 +158,8 @@ def _bookkeeping(job: BackfillJob, when_away: BackfillJob.State) -> Iterator[Non
         raise
 
 
-def _stopped(job: BackfillJob, state: BackfillJob.State, error: BaseException | str) -> None:
+def _stopped(job: BackfillJob, state: BackfillJob.State, error: BaseException | str, *, failed: bool = True) -> None:
     try:
-        backfill_jobs.stopped(job, state, str(error))
+        backfill_jobs.stopped(job, state, str(error), failed=failed)
     except InfrastructureError as unsaid:  # the store is away: `tend` finds the job later
         logger.warning("%s: %s, and the job could not be marked: %s", job, error, unsaid)

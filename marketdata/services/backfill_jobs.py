@@ -26,7 +26,7 @@ TASK = "marketdata.tasks.run_backfill"
 MAX_BARS = 10_000_000
 MAX_FAILURES = 8  # in a row, of a source or store that is away: about two hours; then a person must act
 STALLED = timedelta(minutes=5)  # longer than any page takes
-LOST = timedelta(hours=1)  # queued, and its queue entry came to nothing
+SOON = timedelta(minutes=1)  # queued, and its queue entry may be on its way
 KEPT = timedelta(days=30)
 TENDED = 1000  # jobs looked after at a time
 WAITING = (State.QUEUED, State.RUNNING)
@@ -92,7 +92,11 @@ def enqueue(job: BackfillJob) -> None:
     """Saves a new job; has the worker of the backfills queue run a queued one, once however often this is called."""
     if job.pk is None:
         job.save()
-    JobScheduler().enqueue(TASK, str(job.pk), job.run, key=f"backfill:{job.pk}:{job.run}", queue=QUEUE)
+    JobScheduler().enqueue(TASK, str(job.pk), job.run, key=_key(job), queue=QUEUE)
+
+
+def _key(job: BackfillJob) -> str:
+    return f"backfill:{job.pk}:{job.run}"
 
 
 def hand_over(job: BackfillJob) -> bool:
@@ -126,9 +130,9 @@ def cancel(job: BackfillJob) -> bool:
     return advance(job, (*WAITING, State.PAUSED), state=State.CANCELLED, finished_at=timezone.now())
 
 
-def stopped(job: BackfillJob, state: BackfillJob.State, error: str) -> bool:
-    """Work on it ended with an error. One that is queued again waits for `tend`, longer each time."""
-    failures = job.failures + 1
+def stopped(job: BackfillJob, state: BackfillJob.State, error: str, *, failed: bool = True) -> bool:
+    """Work on it ended with an error. One that is queued again waits for `tend`, longer each time it failed."""
+    failures = job.failures + int(failed)
     if state == State.QUEUED and failures >= MAX_FAILURES:
         state = State.FAILED
     now = timezone.now()
@@ -140,21 +144,36 @@ def stopped(job: BackfillJob, state: BackfillJob.State, error: str) -> bool:
 
 @mongodb_errors()
 def tend(now: datetime) -> int:
-    """Jobs nobody works on are queued again, those that waited long enough are tried again, old ones are deleted; gives
-    how many were queued."""
-    for job in BackfillJob.objects.filter(state=State.RUNNING, beat_at__lt=now - STALLED)[:TENDED]:
-        logger.warning("%s: nobody works on it any more", job)
-        stopped(job, State.QUEUED, "Nobody worked on it any more.")
+    """Jobs nobody works on are queued again, those that waited long enough are tried again, those whose workers died
+    of them fail, old ones are deleted; gives how many were queued."""
+    waiting = list(BackfillJob.objects.filter(state__in=WAITING).order_by("pk")[:TENDED])
+    ended = JobScheduler().ended(QUEUE, [_key(job) for job in waiting])
     queued = 0
-    for job in BackfillJob.objects.filter(state=State.QUEUED).order_by("pk")[:TENDED]:
-        since = job.beat_at or job.created_at
-        if since < now - LOST:
-            advance(job, (State.QUEUED,), run=job.run + 1, beat_at=now)
-        if since < now - timedelta(minutes=2 ** (job.failures - 1) if job.failures else 1):
+    for job in waiting:
+        if ended.get(_key(job)):
+            _given_up(job, now)
+            continue
+        beat = job.beat_at or job.created_at
+        if job.state == State.RUNNING and beat < now - STALLED:
+            logger.warning("%s: nobody works on it any more", job)
+            stopped(job, State.QUEUED, "Nobody worked on it any more.")
+        elif job.state == State.QUEUED and beat < now - max(SOON, _rest(job)):
+            if _key(job) in ended:  # its queue entry came to nothing
+                advance(job, (State.QUEUED,), run=job.run + 1, beat_at=now)
             enqueue(job)
             queued += 1
     BackfillJob.objects.filter(state__in=OVER, finished_at__lt=now - KEPT).delete()
     return queued
+
+
+def _rest(job: BackfillJob) -> timedelta:
+    return timedelta(minutes=2 ** (job.failures - 1) if job.failures else 0)
+
+
+def _given_up(job: BackfillJob, now: datetime) -> None:
+    logger.error("%s: no worker survived it", job)
+    error = "Every worker that was given it died of it: see their log before it is resumed."
+    advance(job, WAITING, state=State.FAILED, error=error, run=job.run + 1, finished_at=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from infrastructure.persistence import BarStore, Database
 from infrastructure.scheduling import JobScheduler
 from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview import IDataProvider
+from infrastructure.tradingview.budget import RequestBudget
 from marketdata import tasks
 from marketdata.models import BackfillJob
 from marketdata.services import backfill, backfill_jobs, schedules, upstream
@@ -58,7 +59,7 @@ def test_a_worker_runs_a_job_to_its_end(job: BackfillJob, source: SimulatorServe
 def test_a_stretch_that_took_its_time_is_handed_to_the_next_task(
     job: BackfillJob, source: SimulatorServer, bars: BarStore
 ) -> None:
-    moments = iter((0.0, 1.0, backfill.TASK_S + 1))
+    moments = iter((0.0, 1.0, 31.0))
     backfill.work(str(job.pk), 0, monotonic=lambda: next(moments))
     half = fresh(job)
     assert (half.state, half.received, half.run) == ("queued", 9999, 1)
@@ -159,10 +160,43 @@ def test_a_job_whose_worker_died_is_given_to_another(
 
 def test_a_job_whose_queue_entry_was_lost_is_queued_anew(job: BackfillJob) -> None:
     Database().collection("jobs_backfills").update_many({}, {"$set": {"done": True}})
-    assert backfill_jobs.tend(job.created_at + timedelta(minutes=2)) == 1
-    assert queued() == []
-    assert backfill_jobs.tend(job.created_at + timedelta(minutes=61)) == 1
+    assert backfill_jobs.tend(job.created_at + timedelta(seconds=59)) == 0
+    assert backfill_jobs.tend(job.created_at + timedelta(seconds=61)) == 1
     assert queued() == [f"backfill:{job.pk}:1"]
+    Database().collection("jobs_backfills").delete_many({})
+    assert backfill_jobs.tend(job.created_at + timedelta(minutes=3)) == 1
+    assert queued() == [f"backfill:{job.pk}:1"]
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_job_that_no_worker_survived_fails_with_the_reason_and_can_be_resumed(job: BackfillJob, state: str) -> None:
+    """As the queue marks it after its last delivery; no worker is left that could say so."""
+    if state == "running":
+        backfill_jobs.take(job)
+    Database().collection("jobs_backfills").update_many({}, {"$set": {"done": True, "dead": True}})
+    assert backfill_jobs.tend(datetime.now(UTC)) == 0
+    failed = fresh(job)
+    assert (failed.state, failed.error) == (
+        "failed", "Every worker that was given it died of it: see their log before it is resumed.",
+    )  # fmt: skip
+    assert failed.finished_at is not None
+    assert tasks.run_backfill(str(job.pk), 0) == "nothing to do: the job was stopped or handed over"
+    assert backfill_jobs.requeue(failed)
+    assert queued() == [f"backfill:{job.pk}:2"]
+
+
+def test_a_task_waits_for_no_turn_that_comes_after_its_time(
+    job: BackfillJob, source: SimulatorServer, settings: LazySettings
+) -> None:
+    settings.TRADINGVIEW = {**settings.TRADINGVIEW, "pause_s": 50.0}  # between requests; a task has 30 s
+    budget = RequestBudget.from_settings()
+    budget.turn_s(50.0)  # another process
+    assert tasks.run_backfill(str(job.pk), 0) == "waits: Too many requests to the source are waiting already."
+    waiting = fresh(job)
+    assert (waiting.state, waiting.failures, waiting.run, waiting.received) == ("queued", 0, 1, 0)
+    assert waiting.beat_at is not None
+    assert backfill_jobs.tend(waiting.beat_at + timedelta(seconds=61)) == 1
+    assert set(queued()) == {f"backfill:{job.pk}:0", f"backfill:{job.pk}:1"}
 
 
 def test_old_finished_jobs_are_deleted(job: BackfillJob) -> None:
