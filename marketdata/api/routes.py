@@ -1,4 +1,4 @@
-"""GET symbols, bars, gaps, quotes, status. Errors are JSON `{"detail": sentence}` with a status that fits their kind."""
+"""GET symbols, bars, gaps, quotes, status. Errors are JSON `{"detail": sentence}`, their status says of which kind."""
 
 import time
 from collections.abc import Mapping
@@ -136,7 +136,7 @@ def gaps(request: HttpRequest, symbol: str, interval: str, start_ms: Instant, en
     if series is None and not _known(symbol):
         raise HttpError(404, f"{symbol!r} is not a symbol of this platform.")
     found = missing_bars(store, series, start_ms, end_ms, _now_ms()) if series else None
-    rows = found and [(gap.start_ms, gap.end_ms, gap.bars) for gap in found[-MOST_GAPS:]]
+    rows = None if found is None else [(gap.start_ms, gap.end_ms, gap.bars) for gap in found[-MOST_GAPS:]]
     more = found is not None and len(found) > MOST_GAPS
     return answers.json({"symbol": symbol, "interval": interval, "gaps": rows, "more": more})
 
