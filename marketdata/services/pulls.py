@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 
 from infrastructure.bars import Bars
 from infrastructure.errors import InfrastructureError, Unavailable
-from infrastructure.intervals import Interval
+from infrastructure.intervals import DAY_MS, Interval
 from infrastructure.persistence import BarStore, Series, Written, mongodb_errors
 from infrastructure.times import from_ms
 from infrastructure.tradingview.base import SymbolInfo
 from infrastructure.tradingview.budget import because
+from infrastructure.tradingview.live_series import RECENT_BARS
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.providers import IDataProvider
-from marketdata.services import backfill_jobs, coverage, hours, intake, rebasing, reloads, symbols
+from marketdata.services import backfill_jobs, coverage, hours, intake, rebasing, reloads, retention, symbols
 from marketdata.services.series import series_of
 from marketdata.services.upstream import UpstreamOff
 
 logger = logging.getLogger(__name__)
 
-OVERLAP_BARS = 3
+OVERLAP_BARS = RECENT_BARS + 4  # more than the feed stores anew when it connects: the rest shows a rebase
+OVERLAP_MS = 7 * DAY_MS  # not looked for further back, if bars are rare
 FIRST_BARS = 300  # of a series that was never pulled
 PULL_BARS = 4000  # a longer gap becomes a backfill: a pull ends within its slot
 DEADLINE_S = 45.0  # of the 60 s a task may take; whoever was not reached is first in the next slot
@@ -123,12 +125,12 @@ def _pull_one(
         _wait_for_reload(state, now_ms)
         return
     known = hours.of_info(info)
-    start_ms = None if state.reached_ms is None else _back(state.reached_ms, interval)
-    if start_ms is not None and hours.bars_between(known, interval, start_ms, now_ms) > PULL_BARS:
-        _leave_to_backfill(symbol, interval, start_ms, now_ms)
-        start_ms = None
+    count, start_ms = None, _overlapping(bars, series, state)
+    if state.reached_ms is None or hours.bars_between(known, interval, state.reached_ms, now_ms) > PULL_BARS:
+        if start_ms is not None:
+            _leave_to_backfill(symbol, interval, start_ms, now_ms)
+        count, start_ms = FIRST_BARS, retention.kept_from_ms(symbol, interval, now_ms)
     result.asked += 1
-    count = FIRST_BARS if start_ms is None else None
     pages = list(provider.pages(symbol.key, interval, bars=count, start_ms=start_ms))
     # In one write and in the order of time: a pull that dies between pages must not leave a hole behind its end.
     received = Bars.concat([intake.accept(page, symbol.key) for page in reversed(pages)])
@@ -138,7 +140,7 @@ def _pull_one(
         _wait_for_reload(state, now_ms)
         return
     written = bars.write(series, received)
-    coverage.note(series, pages, start_ms)
+    coverage.note(series, pages, start_ms, count)
     newest_ms = hours.newest_closed_ms(known, interval, now_ms - info.delay_s * 1000 - coverage.SETTLE_MS)
     _note(state, received, written, newest_ms, now_ms)
     result.new += written.new
@@ -159,8 +161,8 @@ def _note(state: Pull, received: Bars, written: Written, newest_ms: int | None, 
 
 
 def _factor(bars: BarStore, series: Series, state: Pull, received: Bars, info: SymbolInfo) -> float | None:
-    """By which the source has rebased what came again of the bars pulled before. Those that the feed pushed since have
-    the new prices already."""
+    """By which the source has rebased what came again of the bars pulled before; those that the feed has pushed since
+    have the new prices."""
     if not len(received) or series.last_ms is None:
         return None
     until_ms = series.last_ms if state.reached_ms is None else state.reached_ms
@@ -175,8 +177,13 @@ def _wait_for_reload(state: Pull, now_ms: int) -> None:
     _save(state, now_ms)
 
 
-def _back(reached_ms: int, interval: Interval) -> int:
-    return reached_ms - OVERLAP_BARS * interval.length_ms
+def _overlapping(bars: BarStore, series: Series, state: Pull) -> int | None:
+    """From where to ask, so that a few stored bars come again, however long the market rested between them."""
+    if state.reached_ms is None:
+        return None
+    furthest_ms = state.reached_ms - max(OVERLAP_MS, OVERLAP_BARS * series.interval.length_ms)
+    held = bars.last(series, OVERLAP_BARS, state.reached_ms + 1)
+    return max(int(held.time_ms[0]) if len(held) else state.reached_ms, furthest_ms)
 
 
 @mongodb_errors()

@@ -6,25 +6,29 @@ import numpy as np
 from infrastructure.bars import Bars
 
 FEWEST = 2  # bars that must agree; one alone is a correction
+FEWEST_BEFORE = 3  # the same, where newer ones are as they were received
 MOST_PARTS = 100  # of a split; dividends make odder factors
 
 
 def factor(stored: Bars, received: Bars, tick: float) -> float | None:
     """What the stored prices must be multiplied by to be the received ones; None where they are the same, or differ in
     other ways, as corrections do. Both sides are rounded to the tick, so each price tells the factor within limits:
-    the simplest fraction that is within all of them is it."""
+    the simplest fraction that is within all of them is it.
+
+    The newest stored bars may have the new prices already, where the feed has connected since: it stores the last few
+    anew. Then those before them tell."""
     _, ours, theirs = np.intersect1d(stored.time_ms, received.time_ms, assume_unique=True, return_indices=True)
-    if len(ours) < FEWEST:
-        return None
     old, new = _prices(stored, ours), _prices(received, theirs)
     rounding = 0.5 * tick + 1e-9 * np.maximum(np.abs(old), np.abs(new))
     if not (old > rounding).all() or not (new > rounding).all():
         return None
-    low, high = (new - rounding) / (old + rounding), (new + rounding) / (old - rounding)
-    unchanged = (low.max(axis=0) <= 1) & (high.min(axis=0) >= 1)
-    if unchanged.any() or low.max() > high.min():
+    low, high = ((new - rounding) / (old + rounding)).max(axis=0), ((new + rounding) / (old - rounding)).min(axis=0)
+    changed = (low > 1) | (high < 1)
+    count = int(changed.sum())
+    if not changed[:count].all() or count < (FEWEST if count == len(changed) else FEWEST_BEFORE):
         return None
-    return _simplest(float(low.max()), float(high.min()))
+    within = float(low[:count].max()), float(high[:count].min())
+    return _simplest(*within) if within[0] <= within[1] else None
 
 
 def _simplest(low: float, high: float) -> float:

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,12 +7,13 @@ from hypothesis import strategies as st
 
 from infrastructure.bars import Bars
 from infrastructure.errors import Unavailable
-from infrastructure.intervals import INTERVALS, MINUTE_MS
+from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
 from infrastructure.persistence import BarStore, Database, Series
 from infrastructure.scheduling import JobScheduler
 from infrastructure.simulator import SimulatorServer, StandingClock
-from infrastructure.times import from_ms
+from infrastructure.times import from_ms, to_ms
 from infrastructure.tradingview import IDataProvider
+from infrastructure.tradingview.live_series import RECENT_BARS
 from marketdata import tasks
 from marketdata.models import BackfillJob, Finding, Pull
 from marketdata.services import backfill, backfill_jobs
@@ -18,8 +21,8 @@ from marketdata.services.pulls import FIRST_BARS, Pulled, pull
 from marketdata.services.rebasing import factor, rescaled, volume_factor
 from tests.platform.conftest import NOW_MS, add_symbol
 
-MINUTE = INTERVALS["1m"]
-COIN = "BINANCE:BTCUSDT"
+MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
+COIN, SHARE = "BINANCE:BTCUSDT", "NASDAQ:AAPL"
 THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
 State = BackfillJob.State
 
@@ -73,6 +76,16 @@ def test_the_factor_of_a_split_is_exact(ratio: float) -> None:
 )  # fmt: skip
 def test_corrections_are_no_split(old: Bars, new: Bars) -> None:
     assert factor(old, new, 0.01) is None
+
+
+def test_newer_bars_that_were_stored_since_do_not_hide_a_split() -> None:
+    """The feed stores the last few bars anew when it connects, with the new prices."""
+    before = priced(100, 101, 102, 103, 104, 105)
+    after = rescaled(before, 0.5, 2.0)
+    for changed, found in ((6, 0.5), (4, 0.5), (3, 0.5), (2, None), (1, None), (0, None)):
+        assert factor(Bars.concat([before[:changed], after[changed:]]), after, 0.01) == found
+    corrected = Bars.concat([after[:3], before[3:]])  # the newest ones differ: a feed has stored nothing like this
+    assert factor(corrected, after, 0.01) is None
 
 
 def test_only_bars_that_both_have_are_compared() -> None:
@@ -140,6 +153,31 @@ def test_a_rebased_series_is_loaded_whole_and_replaced_at_once(
     assert pull(provider, bars, MINUTE, now_ms) == Pulled(asked=1, new=1)
     assert Pull.objects.get().error == ""
     assert [row.kind for row in Finding.objects.all()] == ["rebased"]
+
+
+def test_a_split_is_noticed_after_the_feed_has_connected_and_stored_the_last_bars_anew(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    bars.push([(series_of(bars), bar) for bar in split[-RECENT_BARS:]])
+    assert pull(provider, bars, MINUTE, later(source, provider, 1)) == Pulled(asked=1, rebased=1)
+    assert series_of(bars).rebased == pytest.approx(0.25, rel=1e-6)
+
+
+def test_a_split_between_two_days_is_noticed_however_few_bars_a_clock_would_go_back_over(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+) -> None:
+    """After a long weekend: by the clock, only one of the daily bars lies within the last few days."""
+    add_symbol(provider, SHARE, "1d")
+    assert isinstance(source.clock, StandingClock)
+    source.clock.at_ms = to_ms(datetime(2026, 9, 8, 21, tzinfo=UTC))  # the Tuesday after Labor Day
+    provider.close()
+    pull(provider, bars, DAY, source.clock.at_ms)
+    series = bars.find(SHARE, DAY)
+    assert series is not None
+    bars.write(series, rescaled(bars.read(series), 4.0, 0.25))
+    source.clock.at_ms += DAY_MS
+    provider.close()
+    assert pull(provider, bars, DAY, source.clock.at_ms).rebased == 1
 
 
 def test_while_it_is_loaded_pulls_ask_for_nothing_and_queue_one_job(

@@ -1,19 +1,20 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from django.conf import LazySettings
 
-from infrastructure.bars import Bar
+from infrastructure.bars import Bar, Bars
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS, MINUTE_MS
 from infrastructure.persistence import BarStore, Database
 from infrastructure.scheduling import JobScheduler
 from infrastructure.simulator import SimulatorServer, StandingClock
-from infrastructure.times import from_ms
+from infrastructure.times import from_ms, to_ms
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import BackfillJob, Pull, Symbol
 from marketdata.services import pulls
-from marketdata.services.pulls import FIRST_BARS, Pulled, pull
+from marketdata.services.pulls import FIRST_BARS, OVERLAP_BARS, Pulled, pull
 from marketdata.services.series import series_of
 from marketdata.services.upstream import UpstreamOff, turn
 from tests.platform.conftest import NOW_MS, add_symbol
@@ -122,6 +123,50 @@ def test_a_bar_that_differs_in_the_overlap_is_corrected_and_counted(
     assert Pull.objects.get().corrected == 1
 
 
+def test_the_overlap_is_of_bars_however_long_the_market_rested(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+) -> None:
+    """A correction of the day before a long weekend is still noticed by the first pull after the next bar."""
+    add_symbol(provider, SHARE, "1d")
+    assert isinstance(source.clock, StandingClock)
+    thursday, tuesday = datetime(2026, 9, 3, 21, tzinfo=UTC), datetime(2026, 9, 8, 21, tzinfo=UTC)  # Labor Day between
+    for moment in (thursday, tuesday):
+        source.clock.at_ms = to_ms(moment)
+        provider.close()
+        pull(provider, bars, INTERVALS["1d"], source.clock.at_ms)
+    series = bars.find(SHARE, INTERVALS["1d"])
+    assert series is not None
+    *_, before, friday, newest = bars.last(series, 3)
+    assert [from_ms(bar.time_ms).day for bar in (before, friday, newest)] == [3, 4, 8]
+    bars.write(series, Bars.from_rows([(before.time_ms, 1, 2, 0.5, 1.5, 7)]))
+    Pull.objects.update(reached_ms=newest.time_ms, asked_ms=None)
+    assert pull(provider, bars, INTERVALS["1d"], source.clock.at_ms, only=frozenset([SHARE])).corrected == 1
+    assert next(iter(bars.last(series, 3))) == before
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_wrong_by_an_hour_makes_no_forming_bar_closed(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, hours: int
+) -> None:
+    for key in (COIN, "LSE:VOD"):
+        add_symbol(provider, key, "1m", "1h")
+    ours = NOW_MS + hours * 3_600_000
+    for minutes in (0, 1, 2):
+        provider.close()  # the server tells its time as a connection begins
+        later(source, minutes - 120)  # London trades
+        for name in ("1m", "1h"):
+            pull(provider, bars, INTERVALS[name], ours - (120 - minutes) * MINUTE_MS, only=frozenset([COIN, "LSE:VOD"]))
+    now_ms = source.clock.now_ms()
+    for key, delay_ms in ((COIN, 0), ("LSE:VOD", 15 * MINUTE_MS)):
+        for name in ("1m", "1h"):
+            series = bars.find(key, INTERVALS[name])
+            assert series is not None
+            kept = bars.read(series)
+            seen_ms = now_ms - delay_ms
+            true = source.market.last(key, INTERVALS[name], len(kept), seen_ms - seen_ms % INTERVALS[name].length_ms)
+            assert kept.same_as(true), (key, name)
+
+
 def test_a_long_gap_becomes_a_backfill_and_the_pull_goes_on_at_the_present(
     provider: IDataProvider, source: SimulatorServer, bars: BarStore
 ) -> None:
@@ -132,7 +177,7 @@ def test_a_long_gap_becomes_a_backfill_and_the_pull_goes_on_at_the_present(
     assert pull(provider, bars, MINUTE, now_ms) == Pulled(asked=1, new=FIRST_BARS)
     (job,) = BackfillJob.objects.all()
     assert (job.symbol, job.interval, job.state, job.start_at, job.end_at) == (
-        COIN, "1m", "queued", from_ms(THIS_MINUTE - 4 * MINUTE_MS), from_ms(now_ms),
+        COIN, "1m", "queued", from_ms(THIS_MINUTE - OVERLAP_BARS * MINUTE_MS), from_ms(now_ms),
     )  # fmt: skip
     assert JobScheduler().queue_sizes()["backfills"].waiting == 1
 
