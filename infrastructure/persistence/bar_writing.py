@@ -89,11 +89,27 @@ class ChunkWriter:
         """How many of the chunks found by that condition were folded."""
         folded = 0
         for document in self._chunks.find(which, batch_size=FOLD_BATCH):
-            bars = bar_documents.unpack(document)
-            change = {"n": len(bars), "data": bar_codec.encode(bars), "tail": []}
-            same = {"_id": document["_id"], "rev": document["rev"]}
-            folded += self._chunks.update_one(same, {"$set": change, "$inc": {"rev": 1}}).modified_count
+            folded += self._repack(document, bar_documents.unpack(document))
         return folded
+
+    def cut(self, chunk: str, before_ms: int) -> int:
+        """Removes the bars before that time from the chunk of that id; 1 where it had some. One that is empty then
+        stays: a chunk that is made anew would begin with a `rev` that somebody may have read before."""
+        for _ in range(TRIES):
+            document = self._chunks.find_one({"_id": chunk})
+            bars = bar_documents.unpack(document) if document else Bars.empty()
+            kept = bars.between(before_ms, None)
+            if document is None or len(kept) == len(bars):
+                return 0
+            if self._repack(document, kept):
+                return 1
+        raise Unavailable(f"The bar chunk {chunk} is being written by others all the time.")
+
+    def _repack(self, document: Document, bars: Bars) -> int:
+        """These bars instead of the document's; 0 where another writer came first."""
+        change = {"n": len(bars), "data": bar_codec.encode(bars), "tail": []}
+        same = {"_id": document["_id"], "rev": document["rev"]}
+        return self._chunks.update_one(same, {"$set": change, "$inc": {"rev": 1}}).modified_count
 
 
 def _change(series: Series, start_ms: int, part: Bars, stored: Document | None) -> _Change | None:

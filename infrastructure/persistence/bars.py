@@ -191,17 +191,14 @@ class BarStore:
         return self._writer.fold({"_id": bar_documents.id_range(series, None, None), "tail.0": {"$exists": True}})
 
     @mongodb_errors()
-    def drop_before(self, series: Series, ms: int) -> tuple[int, int]:
-        """Deletes documents whose bars all lie before that time: how many, and from when on everything is kept."""
-        kept_ms = bar_documents.chunk_start(series, ms)
-        older = {**bar_documents.id_range(series, None, None), "$lt": bar_documents.chunk_id(series, kept_ms)}
-        deleted = self._chunks.delete_many({"_id": older}).deleted_count
-        if deleted:
-            first = next((part for part in self.iterate(series)), None)
-            fields = {"first_ms": int(first.time_ms[0])} if first else dict.fromkeys(("first_ms", "last_ms", "last"))
-            unchanged = {"_id": series.id, "revision": series.revision, "first_ms": {"$lt": kept_ms}}
-            self._series.update_one(unchanged, {"$set": fields})
-        return deleted, kept_ms
+    def drop_before(self, series: Series, ms: int) -> int:
+        """Deletes the bars that open before that time; how many documents were deleted or rewritten for it."""
+        edge = bar_documents.chunk_id(series, bar_documents.chunk_start(series, ms))
+        older = {**bar_documents.id_range(series, None, None), "$lt": edge}
+        dropped = self._chunks.delete_many({"_id": older}).deleted_count + self._writer.cut(edge, ms)
+        if dropped or (series.first_ms is not None and series.first_ms < ms):  # somebody may have died before this
+            self.revisions.tell_edges(series)
+        return dropped
 
     # --- Reading ----------------------------------------------------------------------------------------------------
 

@@ -78,14 +78,14 @@ class CoverageStore:
 
     @mongodb_errors()
     def cut(self, series: Series, before_ms: int) -> None:
-        """What lies before was deleted."""
-        for _ in range(TRIES):
+        """What lies before is not kept, and counts as never fetched."""
+        for attempt in range(TRIES):
             stored = self._collection.find_one({"_id": _id(series)})
-            if stored is None:
+            ranges = _coverage(stored).ranges
+            left = minus(ranges, [(EARLIEST_MS, before_ms)])
+            if left == ranges or self._swap(series, stored, left, {}):
                 return
-            left = minus(_coverage(stored).ranges, [(EARLIEST_MS, before_ms)])
-            if self._swap(series, stored, left, {}):
-                return
+            time.sleep(self._random() * PAUSE_S * min(attempt + 1, 10))
         raise Unavailable(f"The coverage of {series.symbol} {series.interval} is being written by others all the time.")
 
     @mongodb_errors()

@@ -24,6 +24,7 @@ from infrastructure.persistence.mongodb import Database, Document, mongodb_error
 
 GRACE_S = 600.0  # what was replaced can be read for so long; no read takes nearly as long
 SURE_S = GRACE_S / 2  # looked up more recently than that, a series needs no check
+TRIES = 60  # of one change against other writers
 
 
 class Replaced(Unavailable):
@@ -79,14 +80,11 @@ class Revisions:
     @mongodb_errors()
     def switch(self, draft: Series) -> Series:
         """From this moment readers get the draft. Replaced where another one was begun meanwhile."""
-        first, last = self._edge(draft, 1), self._edge(draft, -1)
         fields = {
             "revision": draft.revision,
             "draft": None,
             "rebase": None,
-            "first_ms": first and first[0],
-            "last_ms": last and last[0],
-            "last": last and {"$literal": last},
+            **self._edges(draft),
             "retired": _retired("$revision"),
             "updated_at": "$$NOW",
         }
@@ -120,10 +118,15 @@ class Revisions:
         self._database.collection("bar_coverage").delete_one({"_id": prefix})
         self._series.update_one({"_id": series_id}, {"$pull": {"retired": {"revision": revision}}})
 
+    def _edges(self, series: Series) -> Document:
+        """What a series says of its first and last bar."""
+        first, last = self._edge(series, 1), self._edge(series, -1)
+        return {"first_ms": first and first[0], "last_ms": last and last[0], "last": last and {"$literal": last}}
+
     def _edge(self, series: Series, direction: int) -> list[float] | None:
         """The first or last bar as a row."""
         wanted = {"_id": bar_documents.id_range(series, None, None)}
-        for document in self._chunks.find(wanted).sort("_id", direction):
+        for document in self._chunks.find(wanted, batch_size=1).sort("_id", direction):
             bars = bar_documents.unpack(document)
             if len(bars):
                 return bar_documents.row_of(next(iter(bars[:1] if direction > 0 else bars[-1:])))
@@ -145,6 +148,17 @@ class Revisions:
         """Changes what the document says of its bars, if this is the revision it speaks of."""
         if not self._series.update_one({"_id": series.id, "revision": series.revision}, change).matched_count:
             self.check_writable(series)
+
+    def tell_edges(self, series: Series) -> None:
+        """What the document says of its first and last bar becomes true again, after bars were deleted."""
+        names = ("revision", "first_ms", "last_ms", "last")
+        for _ in range(TRIES):
+            said = self._series.find_one({"_id": series.id, "revision": series.revision}, dict.fromkeys(names, 1))
+            if said is None:  # replaced: it told its own
+                return
+            if self._series.update_one(said, [{"$set": self._edges(series)}]).matched_count:
+                return
+        raise Unavailable(f"The bars of {series.symbol} {series.interval} are being written by others all the time.")
 
     def check_readable(self, series: Series) -> None:
         """After a read. A series that was looked up a short while ago cannot have been swept away."""

@@ -21,8 +21,9 @@ def store() -> CoverageStore:
 class Asked:
     """One call of `provider.pages`: which stretch of time each page covers. Pages come newest first, none overlaps."""
 
-    def __init__(self, interval: Interval, start_ms: int | None, end_ms: int | None) -> None:
+    def __init__(self, interval: Interval, start_ms: int | None, end_ms: int | None, bars: int | None = None) -> None:
         self._interval = interval
+        self._left = bars
         self._start_ms = start_ms
         self._end_ms = end_ms
         self.until_ms: int | None = None  # nothing before it is covered yet
@@ -40,6 +41,8 @@ class Asked:
             if self._end_ms is not None:
                 self.until_ms = min(self.until_ms, self._end_ms)
         self.ended = page.ended
+        if self._left is not None:
+            self._left -= len(page.bars)
         if not len(page.bars):
             return []
         covered = (int(page.bars.time_ms[0]), self.until_ms)
@@ -47,15 +50,17 @@ class Asked:
         return [covered]
 
     def exhausted(self) -> list[Range]:
-        """After the last page of a range: the source has nothing between its oldest bar and the beginning."""
-        if self._start_ms is None or self.until_ms is None or self.ended:
+        """After the last page of a range: the source has nothing between its oldest bar and the beginning. Unless it
+        was that many bars which ended it."""
+        full = self._left is not None and self._left <= 0
+        if self._start_ms is None or self.until_ms is None or self.ended or full:
             return []
         return [(self._start_ms, self.until_ms)]
 
 
-def note(series: Series, pages: Sequence[History], start_ms: int | None) -> None:
+def note(series: Series, pages: Sequence[History], start_ms: int | None, bars: int | None = None) -> None:
     """All pages of one call, once they are stored."""
-    asked = Asked(series.interval, start_ms, None)
+    asked = Asked(series.interval, start_ms, None, bars)
     covered = [part for page in pages for part in asked.received(page)]
     store().add(series, [*covered, *asked.exhausted()], asked.ended, asked.ended_ms)
 

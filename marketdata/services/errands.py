@@ -11,7 +11,7 @@ from infrastructure.ranges import Range, united
 from infrastructure.times import to_ms
 from infrastructure.tradingview.base import History, SymbolInfo
 from marketdata.models import BackfillJob, Symbol
-from marketdata.services import coverage, hours, intake
+from marketdata.services import coverage, hours, intake, retention
 from marketdata.services.coverage import Asked
 from marketdata.services.planning import Ask, Market, Wish, next_ask
 from marketdata.services.series import series_of
@@ -41,7 +41,7 @@ class Errand:
 
     def store(self, ask: Ask, page: History) -> Written:
         """Bars first: what is noted as covered is there."""
-        asked = self._asking.setdefault(ask, Asked(self.interval, ask.start_ms, ask.end_ms))
+        asked = self._asking.setdefault(ask, Asked(self.interval, ask.start_ms, ask.end_ms, ask.bars))
         series = self._target(page.info)
         good = intake.accept(page, series.symbol)
         self._aside += len(page.bars) - len(good)
@@ -97,7 +97,9 @@ def _market(key: str, interval_name: str, now_ms: int) -> Market:
     known = None
     with suppress(Malformed):
         known = None if symbol is None else hours.of_symbol(symbol)
+    kept_ms = None if symbol is None else retention.kept_from_ms(symbol, interval, now_ms)
+    bottom_ms = EARLIEST_MS if kept_ms is None else kept_ms
     if symbol is None or known is None:
-        return Market(interval, None, None)
+        return Market(interval, None, None, bottom_ms)
     newest_ms = hours.newest_known_ms(known, interval, symbol.delay_s, now_ms)
-    return Market(interval, known, None if newest_ms is None else newest_ms + 1)
+    return Market(interval, known, None if newest_ms is None else newest_ms + 1, bottom_ms)

@@ -8,7 +8,7 @@ from infrastructure.errors import Malformed
 from infrastructure.persistence import BarStore, Coverage, Series, mongodb_errors
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.models import Symbol
-from marketdata.services import coverage, hours
+from marketdata.services import coverage, hours, retention
 from marketdata.services.gaps import Gap, gaps
 
 
@@ -37,7 +37,8 @@ def holdings(
     end_ms: int | None = None,
 ) -> list[Holding]:
     """Of these symbols and intervals (empty: all). Looked at from the first bar, or the first moment that was asked
-    for, to the newest bar that can have closed; or within the limits given. Before the source's end nothing is missing.
+    for, to the newest bar that can have closed; or within the limits given. Before the source's end, and of what is not
+    kept, nothing is missing.
     """
     chosen = [
         one
@@ -55,8 +56,9 @@ def _holding(
     market = _hours(symbol)
     firsts = [ms for ms in (series.first_ms, *(low for low, _ in known.ranges[:1])) if ms is not None]
     start = min(firsts, default=None) if start_ms is None else start_ms
-    if start is not None and known.ended_ms is not None:
-        start = max(start, known.ended_ms)
+    kept_ms = None if symbol is None else retention.kept_from_ms(symbol, series.interval, now_ms)
+    if start is not None:
+        start = max(ms for ms in (start, known.ended_ms, kept_ms) if ms is not None)
     newest = None
     if market is not None and symbol is not None:
         newest = hours.newest_known_ms(market, series.interval, symbol.delay_s, now_ms)

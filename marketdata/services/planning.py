@@ -33,11 +33,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """`top_ms`: bars that open before it have closed; None where nobody can tell without asking."""
+    """`top_ms`: bars that open before it have closed; None where nobody can tell without asking. `bottom_ms`: bars that
+    open before it are not kept."""
 
     interval: Interval
     hours: TradingHours | None
     top_ms: int | None
+    bottom_ms: int = EARLIEST_MS
 
 
 def next_ask(
@@ -52,7 +54,7 @@ def next_ask(
     bottom = EARLIEST_MS if wish.start_ms is None else wish.start_ms
     present = LATEST_MS if market.top_ms is None else market.top_ms
     top = present if wish.end_ms is None else min(wish.end_ms, present)
-    there = [*covered, (EARLIEST_MS, EARLIEST_MS if floor_ms is None else floor_ms)]
+    there = [*covered, (EARLIEST_MS, market.bottom_ms if floor_ms is None else max(floor_ms, market.bottom_ms))]
     left, upper = wish.bars, wish.end_ms or LATEST_MS
     for low, high in reversed(minus([(bottom, top)], there)):
         if left is not None:

@@ -1,12 +1,12 @@
 """How long the bars of a symbol are kept, where an operator limits it (`Symbol.keep_days`); by default for ever. Run
-once a day by a schedule. Whole documents go, so up to one of them more than asked for stays."""
+once a day by a schedule; gaps and backfills leave out what is not kept, so nothing is fetched to be deleted again."""
 
 import logging
 import re
 
 from infrastructure.errors import Rejected
-from infrastructure.intervals import DAY_MS, parse_interval
-from infrastructure.persistence import BarStore, mongodb_errors
+from infrastructure.intervals import DAY_MS, Interval, parse_interval
+from infrastructure.persistence import BarStore, Series, mongodb_errors
 from infrastructure.times import from_ms
 from marketdata.models import Symbol
 from marketdata.services import coverage
@@ -27,18 +27,32 @@ def parse(text: str) -> dict[str, int]:
     return found
 
 
+def kept_from_ms(symbol: Symbol, interval: Interval, now_ms: int) -> int | None:
+    """Bars that open before it are not kept, so nobody fetches them either; None where all are. Rejected as `parse`."""
+    days = parse(symbol.keep_days).get(interval.name)
+    return None if days is None else now_ms - days * DAY_MS
+
+
 def trim(bars: BarStore, now_ms: int) -> int:
-    """How many documents were deleted."""
+    """How many documents were deleted or shortened. A text that is no limit stops none of the others."""
     with mongodb_errors():
-        limits = {row.key: parse(row.keep_days) for row in Symbol.objects.exclude(keep_days="")}
-    deleted = 0
-    for series in bars.all_series() if limits else ():
-        days = limits.get(series.symbol, {}).get(series.interval.name)
-        if days is None:
-            continue
-        gone, before_ms = bars.drop_before(series, now_ms - days * DAY_MS)
-        if gone:
-            coverage.store().cut(series, before_ms)
-            logger.info("%s %s: bars before %s deleted", series.symbol, series.interval, from_ms(before_ms))
-        deleted += gone
-    return deleted
+        limited = {row.key: row for row in Symbol.objects.exclude(keep_days="")}
+    changed = 0
+    for series in bars.all_series() if limited else ():
+        if series.symbol in limited:
+            try:
+                changed += _trim_one(bars, series, kept_from_ms(limited[series.symbol], series.interval, now_ms))
+            except Rejected as error:
+                logger.error("%s %s: its bars are all kept: %s", series.symbol, series.interval, error)
+    return changed
+
+
+def _trim_one(bars: BarStore, series: Series, before_ms: int | None) -> int:
+    """Coverage first: it never claims what is not there, wherever a process dies."""
+    if before_ms is None:
+        return 0
+    coverage.store().cut(series, before_ms)
+    changed = bars.drop_before(series, before_ms)
+    if changed:
+        logger.info("%s %s: bars before %s deleted", series.symbol, series.interval, from_ms(before_ms))
+    return changed

@@ -4,12 +4,17 @@ from dataclasses import replace
 import pytest
 
 from infrastructure.bars import Bar, Bars
-from infrastructure.intervals import INTERVALS, MINUTE_MS
+from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
 from infrastructure.persistence import BarStore, Coverage, CoverageStore, Database, Series
+from infrastructure.simulator import SimulatorServer
 from infrastructure.simulator.market import Market
+from infrastructure.times import from_ms
+from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.base import History
+from marketdata.models import BackfillJob
+from marketdata.services import backfill, backfill_jobs
 from marketdata.services.coverage import SETTLE_MS, Asked
-from tests.platform.conftest import NOW_MS
+from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
 THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
@@ -69,6 +74,14 @@ def test_a_range_covers_no_more_than_itself_and_all_of_it_in_the_end() -> None:
     asked = Asked(MINUTE, start, end)
     assert asked.received(page(minutes(-70, -60))) == [(THIS_MINUTE - 70 * MINUTE_MS, end)]
     assert asked.exhausted() == [(start, THIS_MINUTE - 70 * MINUTE_MS)]
+
+
+def test_a_range_that_was_left_once_there_were_bars_enough_is_not_covered_to_its_start() -> None:
+    start = THIS_MINUTE - 100 * MINUTE_MS
+    enough, fewer = Asked(MINUTE, start, None, 2), Asked(MINUTE, start, None, 3)
+    for asked in (enough, fewer):
+        asked.received(page(minutes(-2, -1), forming=True))
+    assert (enough.exhausted(), fewer.exhausted()) == ([], [(start, THIS_MINUTE - 2 * MINUTE_MS)])
 
 
 @pytest.mark.parametrize("why", ["end", "limit"])
@@ -137,3 +150,24 @@ def test_beyond_the_bound_the_shortest_ranges_are_forgotten(series: Series) -> N
     store = CoverageStore(Database(), most=3)
     store.add(series, [(0, 10), (20, 21), (30, 40), (50, 60)])
     assert store.of(series).ranges == ((0, 10), (30, 40), (50, 60))
+
+
+def test_a_backfill_of_some_bars_above_what_is_covered_claims_no_more_than_it_received(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+) -> None:
+    add_symbol(provider, COIN)
+    day = NOW_MS - NOW_MS % DAY_MS
+    fill(provider, bars, start_at=from_ms(day - 2 * DAY_MS), end_at=from_ms(day - DAY_MS))
+    fill(provider, bars, bars=100)
+    series = bars.find(COIN, MINUTE)
+    assert series is not None
+    covered = CoverageStore(Database()).of(series).ranges
+    assert covered == ((day - 2 * DAY_MS, day - DAY_MS), (THIS_MINUTE - 100 * MINUTE_MS, THIS_MINUTE))
+    for low, high in covered:
+        assert bars.read(series, low, high).same_as(source.market.bars(COIN, MINUTE, low, high))
+
+
+def fill(provider: IDataProvider, store: BarStore, **wish: object) -> None:
+    job = BackfillJob(symbol=COIN, interval="1m", **wish)
+    backfill_jobs.start_here(job)
+    backfill.run(job, provider, store, now_ms=NOW_MS)
