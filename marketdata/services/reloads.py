@@ -1,8 +1,8 @@
 """A series whose source has rebased its prices: marked, loaded whole into a new revision by a backfill job, switched to
 at once. Begun by pulls, worked on by `backfill`.
 
-What lies before the depth of the source's plan cannot be loaded again: it is kept, multiplied by the factor, and a
-finding says so.
+What lies before the depth of the source's plan, or before its first bar, cannot be loaded again: it is kept, multiplied
+by the factor, and a finding says so.
 """
 
 import logging
@@ -79,12 +79,10 @@ class Reload(Errand):
         return self._draft
 
     def _carry_older(self, draft: Series) -> None:
-        """What the plan's depth does not give back."""
-        known = self._coverage.of(draft)
-        first = next(self._bars.iterate(draft), None)
-        if known.ended != "limit" or first is None or self._current.rebased is None:
+        """What the source does not give back. Repeated after a crash, it carries the same again."""
+        until_ms = self._coverage.of(draft).ended_ms
+        if until_ms is None or self._current.rebased is None:
             return
-        until_ms = int(first.time_ms[0])
         before = self._bars.last(self._current, SAMPLE_BARS)
         after = self._bars.read(draft, int(before.time_ms[0]), int(before.time_ms[-1]) + 1)
         volumes = rebasing.volume_factor(before, after)

@@ -1,3 +1,4 @@
+import itertools
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from infrastructure.bars import Bars
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
-from infrastructure.persistence import BarStore, Database, Series
+from infrastructure.persistence import BarStore, Database, Series, Written
 from infrastructure.scheduling import JobScheduler
 from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.times import from_ms, to_ms
@@ -22,7 +23,7 @@ from marketdata.services.rebasing import factor, rescaled, volume_factor
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
-COIN, SHARE = "BINANCE:BTCUSDT", "NASDAQ:AAPL"
+COIN, SHARE, NEW = "BINANCE:BTCUSDT", "NASDAQ:AAPL", "NASDAQ:NEWCO"
 THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
 State = BackfillJob.State
 
@@ -240,6 +241,64 @@ def test_bars_beyond_the_depth_of_the_plan_are_kept_rescaled_and_reported(
     found = {row.kind: row.reason for row in Finding.objects.all()}
     assert set(found) == {"rebased", "rescaled"}
     assert found["rescaled"].startswith("100 bars beyond the source's depth were multiplied by 0.25")
+
+
+def test_bars_older_than_the_first_of_the_source_are_kept_too(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+) -> None:
+    """From an import, say: the source has nothing before its first bar."""
+    JobScheduler().ensure()
+    add_symbol(provider, NEW, "1d")
+    pull(provider, bars, DAY, NOW_MS)
+    series = bars.find(NEW, DAY)
+    assert series is not None
+    true = bars.read(series)
+    older = Bars.from_rows([(int(true.time_ms[0]) - 30 * DAY_MS, 10, 12, 8, 10, 50)])
+    bars.write(series, rescaled(Bars.concat([older, true]), 4.0, 0.25))
+    source_now = later(source, provider, 24 * 60)
+    assert pull(provider, bars, DAY, source_now).rebased == 1
+    (job,) = BackfillJob.objects.all()
+    assert backfill_jobs.take(job)
+    backfill.run(job, provider, bars, now_ms=source_now)
+    series = bars.find(NEW, DAY)
+    assert series is not None
+    assert (series.revision, series.first_ms) == (2, int(older.time_ms[0]))
+    assert next(iter(bars.read(series))).close == pytest.approx(10, rel=1e-6)
+    assert {row.kind for row in Finding.objects.all()} == {"rebased", "rescaled"}
+
+
+class Dying(BarStore):
+    """A process that is killed before one of its writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__(Database())
+        self._left = writes
+
+    def write(self, series: Series, bars: Bars) -> Written:
+        if not self._left:
+            raise Crash
+        self._left -= 1
+        return super().write(series, bars)
+
+
+def test_a_reload_that_dies_while_it_carries_old_bars_over_carries_all_of_them(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars
+) -> None:
+    older = [source.market.last(COIN, MINUTE, 50, THIS_MINUTE - weeks * 10_080 * MINUTE_MS) for weeks in (9, 7, 5)]
+    for part in older:
+        bars.write(series_of(bars), rescaled(part, 4.0, 0.25))
+    pull(provider, bars, MINUTE, later(source, provider, 1))
+    (job,) = BackfillJob.objects.all()
+    for writes in itertools.count(1):  # the first one is a page of the source
+        try:
+            backfill_jobs.start_here(job)
+            backfill.run(job, provider, Dying(writes), now_ms=NOW_MS + MINUTE_MS)
+            break
+        except Crash:
+            assert series_of(bars).revision == 1
+    assert writes > 2
+    kept = bars.read(series_of(bars), None, int(older[2].time_ms[-1]) + 1)
+    assert np.array_equal(kept.time_ms, np.concatenate([part.time_ms for part in older]))
 
 
 def test_the_schedule_that_tends_jobs_sweeps_what_was_replaced(bars: BarStore) -> None:
