@@ -15,7 +15,7 @@ from uuid import uuid4
 from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.persistence import Database, Lease, at_most, keys
 from infrastructure.persistence.live import FEED_TTL_MS, LiveCache
-from infrastructure.tradingview.base import IStreamProvider
+from infrastructure.tradingview.base import IDataProvider, IStreamProvider
 from marketdata.live import blocks, protocol
 from marketdata.live.leader import Leader, now_ms
 from marketdata.live.protocol import Feed
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 
 class FeedProcess:
+    """`provider` and `history` make the source's stream and open its history, None where it has none."""
+
     def __init__(
         self,
         database: Database,
@@ -38,12 +40,14 @@ class FeedProcess:
         provider: Callable[[], IStreamProvider],
         source: str,
         simulated: bool,
+        history: Callable[[], IDataProvider] | None = None,
     ) -> None:
         self._database = database
         self._cache = cache
         self._provider = provider
         self._source = source
         self._simulated = simulated
+        self._history = history
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._lease: Lease = database.lease(LEASE, owner, LEASE_S)
         self._unsure = False  # a renewal is under way or has got no answer
@@ -99,6 +103,7 @@ class FeedProcess:
             self._may_speak,
             self._source,
             self._simulated,
+            self._history,
         )
         self._leader = leader
         leader.start()

@@ -1,4 +1,5 @@
 """What the one leading feed process does: provider → closed bars to the store, everything else to the publisher.
+What was missed during a break is fetched, stored and said before the closed bars after it (`holes.py`).
 
 `hear` runs on the provider's thread and only hands over; `step` runs in the command's loop and does what may wait for a
 store: what to stream, saving quotes, noting refusals.
@@ -9,21 +10,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from infrastructure.errors import InfrastructureError
 from infrastructure.persistence import BarStore, Database, QuoteStore, at_most
 from infrastructure.persistence.live import LiveCache
 from infrastructure.tradingview.base import (
     BarUpdate,
+    IDataProvider,
     IStreamProvider,
     QuoteUpdate,
+    SeriesBegun,
     StreamEvent,
     StreamState,
     SymbolRefused,
     Wanted,
 )
 from infrastructure.tradingview.hours import TradingHours
-from marketdata.live.bar_writer import BarWriter
+from marketdata.live.bar_writer import FULL, BarWriter
+from marketdata.live.holes import Holes
+from marketdata.live.in_order import InOrder
 from marketdata.live.protocol import Feed, bar_topic
 from marketdata.live.publisher import Publisher
 from marketdata.live.series import SeriesOf
@@ -40,7 +46,8 @@ logger = logging.getLogger(__name__)
 
 
 class Leader:
-    """One term of leadership. `may_speak`: False while another process may lead. Errors of `step` are Unavailable."""
+    """One term of leadership. `may_speak`: False while another process may lead; `history`: opens the source's history,
+    None where it has none. Errors of `step` are Unavailable."""
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Leader:
         may_speak: Callable[[], bool],
         source: str,
         simulated: bool,
+        history: Callable[[], IDataProvider] | None = None,
     ) -> None:
         self._cache = cache
         self._provider = provider
@@ -62,7 +70,9 @@ class Leader:
         with at_most(STORE_LIMIT_S):
             stored = self._quotes.load()
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
-        self._writer = BarWriter(store, SeriesOf(store), self._publisher.bar)
+        self._in_order = InOrder(self._publisher.bar, {})
+        self._writer = BarWriter(store, SeriesOf(store), self._in_order)
+        self._holes = Holes(store, history, self._writer.put, self._in_order)
         self._stream = StreamState("connecting", "", now_ms())
         self._told = ("", "", 0)
         self._ended = False
@@ -77,9 +87,15 @@ class Leader:
     def replaced(self) -> bool:
         return self._publisher.replaced.is_set()
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether no more bars should be streamed for now."""
+        return self._writer.full or self._holes.waiting >= FULL
+
     def start(self) -> None:
         self._publisher.start()
         self._writer.start()
+        self._holes.start()
         try:
             self._look()  # before the start, so that the source is not first told that nothing is wanted
         finally:
@@ -93,6 +109,7 @@ class Leader:
     def close(self) -> None:
         """Within a few seconds: no more updates, closed bars stored, quotes saved, and a last word to the browsers."""
         self._provider.close()
+        self._holes.close(DRAIN_S)
         left = self._writer.close(DRAIN_S)
         if left:
             logger.error("%d closed bars could not be stored: the scheduled pulls will fetch them", left)
@@ -109,8 +126,10 @@ class Leader:
         match event:
             case QuoteUpdate():
                 self._publisher.quote(event)
+            case SeriesBegun():
+                self._holes.begun(event)
             case BarUpdate(closed=True):
-                self._writer.put(event)
+                self._holes.put(event)
             case BarUpdate():
                 self._publisher.bar(event)
             case SymbolRefused():
@@ -149,7 +168,10 @@ class Leader:
             logger.debug("interest of browsers is not known: %s", error)
         with at_most(STORE_LIMIT_S):
             self._symbols = streamable()
-        new = wanted(self._symbols, self._interest, bars=not self._writer.full)
+        wish = wanted(self._symbols, self._interest)
+        new = replace(wish, bars=frozenset()) if self._is_full else wish
+        self._in_order.keep(wish.bars)
+        self._holes.keep(new.bars)
         if new != self._wanted:
             gone = self._wanted.bars - new.bars
             self._wanted = new
@@ -194,14 +216,14 @@ class Leader:
             self._simulated,
             self._fence,
             len(self._wanted.quotes),
-            self._writer.waiting,
+            self._writer.waiting + self._holes.waiting,
         )
 
     def _state(self, now: int) -> tuple[str, str]:
         stream = self._stream
         if self._ended:
             return "absent", "The feed was stopped."
-        if self._writer.full:
+        if self._is_full:
             return stream.state, "Bars are paused: too many closed ones wait for the database."
         if stream.state == "live" and all_closed(self._streamed_hours(), now):
             return "market_closed", "No streamed market is open."

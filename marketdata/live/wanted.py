@@ -38,14 +38,12 @@ def _streamable(symbol: Symbol) -> Streamable:
     return Streamable(symbol.key, symbol.active and symbol.stream_quotes, intervals, known)
 
 
-def wanted(symbols: dict[str, Streamable], interest: Set[str], bars: bool = True) -> Wanted:
+def wanted(symbols: dict[str, Streamable], interest: Set[str]) -> Wanted:
     """Interest in symbols the platform does not have, or in intervals there are none of, is left out."""
     topics = {(one.key, interval) for one in symbols.values() for interval in one.intervals}
     topics |= {split_topic(item) for item in interest if "@" in item}
     quotes = {one.key for one in symbols.values() if one.quotes} | (interest & symbols.keys())
-    pairs = {
-        (key, INTERVALS[interval]) for key, interval in topics if bars and key in symbols and interval in INTERVALS
-    }
+    pairs = {(key, INTERVALS[interval]) for key, interval in topics if key in symbols and interval in INTERVALS}
     return Wanted(frozenset(quotes), frozenset(pairs))
 
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from infrastructure.persistence import Database
 from infrastructure.persistence.live import LiveCache
 from marketdata.live.feed import FeedProcess
-from marketdata.providers import get_stream_provider
+from marketdata.providers import get_provider, get_stream_provider
 
 
 class Command(BaseCommand):
@@ -26,4 +26,5 @@ class Command(BaseCommand):
             get_stream_provider,
             settings.MARKETDATA_SOURCE,
             settings.MARKETDATA_SOURCE == "simulator",
+            get_provider,
         ).run(stop)

@@ -1,0 +1,210 @@
+"""Between the stream and the bar writer: the closed bars of a series wait while what was missed before them is fetched
+from the source's history, stored and said. So a series grows without a hole over a reconnect and a change of leader.
+
+A thread of its own; `put` and `begun` only take a lock, and quotes and forming bars pass by. Bounds: holes of up to
+LONGEST bars are filled, longer ones are left to the scheduled pulls and to backfills, as are those for which a source
+has no answer (TRIES in a row); the leader pauses the bars of the stream while too many are `waiting`. What waits at the
+end is dropped: the next leader finds the same hole, and a little more.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from infrastructure.backoff import Backoff
+from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.persistence import BarStore, Series, mongodb_errors
+from infrastructure.tradingview.base import BarUpdate, History, IDataProvider, SeriesBegun
+from infrastructure.tradingview.hours import TradingHours
+from marketdata.live.in_order import InOrder, Pair
+from marketdata.live.series import hours_of
+from marketdata.models import Symbol
+from marketdata.services import catching_up
+
+LONGEST = 1000
+TRIES = 8
+RETRY = Backoff(first_s=0.5, factor=2, ceiling_s=10, jitter=0.2)
+
+logger = logging.getLogger(__name__)
+
+
+class NotFetched(Exception):
+    """The source did not give its history: the store is well, and others may be fetched."""
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A series has begun (again): its bars from `from_ms` on wait for those before them."""
+
+    from_ms: int
+    bars: list[BarUpdate] = field(default_factory=list)
+
+
+class Holes:
+    """`history` opens the source's history; None where it has none, then nothing is fetched."""
+
+    def __init__(
+        self,
+        store: BarStore,
+        history: Callable[[], IDataProvider] | None,
+        write: Callable[[BarUpdate], None],
+        say: InOrder,
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._write = write
+        self._say = say
+        self._provider: IDataProvider | None = None  # open while there is something to fetch
+        self._news = threading.Condition()
+        self._begun: dict[Pair, deque[_Begun]] = {}  # one after another, where the stream broke off again
+        self._passed: set[Pair] = set()  # of which the writer has got a bar
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="holes", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Closed bars that wait."""
+        with self._news:
+            return sum(len(one.bars) for all_of_it in self._begun.values() for one in all_of_it)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, deadline_s: float) -> None:
+        with self._news:
+            self._stopping.set()
+            self._news.notify()
+        self._thread.join(deadline_s)
+
+    # --- on the provider's thread ---
+
+    def begun(self, event: SeriesBegun) -> None:
+        pair = (event.symbol, event.interval)
+        with self._news:
+            self._begun.setdefault(pair, deque()).append(_Begun(event.from_ms))
+            self._news.notify()
+
+    def put(self, update: BarUpdate) -> None:
+        """A closed bar."""
+        with self._news:
+            waits = self._begun.get((update.symbol, update.interval))
+            if waits is None:
+                self._pass([update])
+            elif not self._stopping.is_set():
+                waits[-1].bars.append(update)
+
+    # --- on the command's thread ---
+
+    def keep(self, pairs: Collection[Pair]) -> None:
+        """All others are no longer streamed."""
+        with self._news:
+            for pair in self._begun.keys() - pairs:
+                del self._begun[pair]
+            self._passed &= set(pairs)
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        failures = refusals = 0
+        while (found := self._next()) is not None:
+            pair, begun = found
+            try:
+                self._fill(pair, begun.from_ms)
+            except NotFetched as error:
+                refusals += 1
+                logger.warning("%s %s: a hole is not filled: %s", *pair, error)
+                if isinstance(error.__cause__, Unavailable) and refusals < TRIES:
+                    self._stopping.wait(RETRY.delay_s(refusals, random.random))
+                    continue
+            except Unavailable as error:  # the store: closed bars wait for it anyway
+                logger.debug("holes wait: %s", error)
+                self._stopping.wait(RETRY.delay_s(failures, random.random))
+                failures += 1
+                continue
+            except Exception:  # supervised: one series must not hold back its bars for ever
+                logger.exception("%s %s: a hole is not filled", *pair)
+            else:
+                refusals = 0
+            failures = 0
+            self._release(pair, begun)
+        self._close_provider()
+
+    def _next(self) -> tuple[Pair, _Begun] | None:
+        """The series that has waited longest; None when it is time to stop."""
+        with self._news:
+            idle = not self._begun
+        if idle:
+            self._close_provider()
+        with self._news:
+            while not self._begun and not self._stopping.is_set():
+                self._news.wait()
+            if self._stopping.is_set():
+                return None
+            pair, begun = next(iter(self._begun.items()))
+            return pair, begun[0]
+
+    def _fill(self, pair: Pair, from_ms: int) -> None:
+        series = self._store.find(*pair)
+        if series is None or series.last_ms is None:
+            if pair in self._passed:
+                raise NotFetched("its first bars are not stored yet") from Unavailable("The writer is not done.")
+            return  # nothing was there before
+        if series.rebased is not None:
+            return  # all of it is being loaded anew
+        known = _hours(pair[0])
+        count = catching_up.missing(series.interval, known, series.last_ms, from_ms, LONGEST)
+        if count > LONGEST:
+            logger.warning("%s %s: about %d bars are missing: left to pulls and backfills", *pair, count)
+        elif count and self._history is not None:
+            pages = self._fetched(series, series.last_ms + 1, from_ms)
+            new = catching_up.store(self._store, series, pages, series.last_ms + 1, from_ms)
+            logger.info("%s %s: %d bars that were missed are stored", *pair, new)
+        self._say_until(series, known, from_ms)
+
+    def _fetched(self, series: Series, start_ms: int, end_ms: int) -> list[History]:
+        assert self._history is not None  # noqa: S101  (asked by `_fill`)
+        try:
+            if self._provider is None:
+                self._provider = self._history()
+            return catching_up.fetch(self._provider, series, start_ms, end_ms)
+        except InfrastructureError as error:
+            raise NotFetched(str(error)) from error
+
+    def _say_until(self, series: Series, known: TradingHours | None, from_ms: int) -> None:
+        """What is stored, perhaps by others, and was not said."""
+        until_ms = self._say.until_ms((series.symbol, series.interval))
+        after_ms = series.last_ms if until_ms is None else until_ms
+        for bar in self._store.last(series, LONGEST, from_ms).between((after_ms or 0) + 1, None):
+            interval = series.interval
+            close_ms = known.bar_close_ms(bar.time_ms, interval) if known else bar.time_ms + interval.length_ms
+            self._say(BarUpdate(series.symbol, interval, bar, True, close_ms, time.time_ns() // 1_000_000))
+
+    def _release(self, pair: Pair, begun: _Begun) -> None:
+        """Unless nobody wants it any more."""
+        with self._news:
+            waits = self._begun.get(pair)
+            if waits and waits[0] is begun:
+                waits.popleft()
+                self._pass(begun.bars)
+                if not waits:
+                    del self._begun[pair]
+
+    def _pass(self, bars: list[BarUpdate]) -> None:
+        for update in bars:
+            self._passed.add((update.symbol, update.interval))
+            self._write(update)
+
+    def _close_provider(self) -> None:
+        provider, self._provider = self._provider, None
+        if provider is not None:
+            provider.close()
+
+
+@mongodb_errors()
+def _hours(key: str) -> TradingHours | None:
+    symbol = Symbol.objects.filter(pk=key).first()
+    return hours_of(symbol) if symbol else None

@@ -1,0 +1,49 @@
+"""Closed bars on their way to the publisher: each once, and in the order of time within its series.
+
+Called by the writer's thread and by what fills holes. After a reconnect the source repeats what was said already. A
+correction of the newest closed bar is said again; one of an older bar is only stored, and the history shows it.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+
+from infrastructure.bars import Bar
+from infrastructure.intervals import Interval
+from infrastructure.tradingview.base import BarUpdate
+
+Pair = tuple[str, Interval]
+
+
+class InOrder:
+    """`until` holds the open of the newest closed bar that a leader before this one has said. Bound: `keep`."""
+
+    def __init__(self, say: Callable[[BarUpdate], None], until: Mapping[Pair, int]) -> None:
+        self._say = say
+        self._until: dict[Pair, tuple[int, Bar | None]] = {pair: (time_ms, None) for pair, time_ms in until.items()}
+        self._lock = threading.Lock()
+
+    def __call__(self, update: BarUpdate) -> None:
+        """A closed bar that is stored."""
+        pair, bar = (update.symbol, update.interval), update.bar
+        with self._lock:
+            time_ms, said = self._until.get(pair, (bar.time_ms - 1, None))
+            if bar.time_ms > time_ms or (bar.time_ms == time_ms and said is not None and not _same(bar, said)):
+                self._say(update)
+            if bar.time_ms >= time_ms:
+                self._until[pair] = (bar.time_ms, bar)
+
+    def until_ms(self, pair: Pair) -> int | None:
+        """Open of the newest closed bar that was said, None where none was."""
+        found = self._until.get(pair)
+        return found and found[0]
+
+    def keep(self, pairs: Collection[Pair]) -> None:
+        """Forgets all others: nobody hears of them any more."""
+        with self._lock:
+            for pair in self._until.keys() - pairs:
+                del self._until[pair]
+
+
+def _same(one: Bar, other: Bar) -> bool:
+    """A volume that is no number is the same as another."""
+    return str(one) == str(other)
