@@ -1,0 +1,73 @@
+"""What the feed says of itself in Redis, and how bad that is. Used by `manage.py feedstatus` and the admin."""
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import IntEnum
+
+from infrastructure.persistence import Cache, keys
+from infrastructure.times import from_ms
+
+MAX_AGE_S = 10.0  # it reports every second; Redis forgets it after five
+
+
+class Health(IntEnum):
+    """The exit codes that monitors of the Nagios family know."""
+
+    GOOD = 0
+    WARNING = 1  # it looks after itself, or somebody stopped it
+    CRITICAL = 2  # nobody streams, and that does not end by itself
+    UNKNOWN = 3
+
+
+HEALTH = {
+    "live": Health.GOOD,
+    "market_closed": Health.GOOD,
+    "connecting": Health.WARNING,
+    "reconnecting": Health.WARNING,
+    "stale": Health.WARNING,
+    "stopped": Health.WARNING,
+    "standby": Health.CRITICAL,
+    "refused": Health.CRITICAL,
+    "absent": Health.CRITICAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """Names as in `docs/live-protocol.md`; `since_ms` and `at_ms` are 0 where nobody said them."""
+
+    state: str
+    reason: str = ""
+    since_ms: int = 0
+    at_ms: int = 0
+    source: str = ""
+    simulated: bool = False
+    fence: int = 0
+    symbols: int = 0
+    waiting_bars: int = 0
+
+    @property
+    def health(self) -> Health:
+        return HEALTH.get(self.state, Health.UNKNOWN)
+
+    @property
+    def label(self) -> str:
+        return self.state.replace("_", " ")
+
+    @property
+    def since(self) -> datetime | None:
+        return from_ms(self.since_ms) if self.since_ms else None
+
+
+def read(cache: Cache, now_ms: int, max_age_s: float = MAX_AGE_S) -> FeedState:
+    """Unavailable where Redis does not answer. A report that is too old counts for nothing."""
+    said = cache.get_json(keys.FEED)
+    if said is None:
+        return FeedState("absent", "No feed is running.")
+    names = {field.name for field in fields(FeedState)}
+    state = FeedState(**{name: value for name, value in said.items() if name in names})
+    age_s = (now_ms - state.at_ms) / 1000
+    if state.state != "absent" and age_s > max_age_s:
+        silence = f"Nothing has been heard from the feed for {age_s:.0f} s; it was {state.label}."
+        return replace(state, state="absent", reason=silence, since_ms=state.at_ms)
+    return state
