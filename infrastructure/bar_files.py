@@ -94,14 +94,16 @@ def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         yield from file.iter_batches(PIECE_BARS, columns=list(NAMES))
 
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with ipc.open_file(path) as file:
+    with pa.memory_map(str(path)) as mapped, ipc.open_file(mapped) as file:
         for number in range(file.num_record_batches):
-            yield file.get_batch(number)
+            batch = file.get_batch(number)
+            for start in range(0, len(batch), PIECE_BARS):
+                yield batch.slice(start, PIECE_BARS)
 
 
 _BATCHES: dict[str, Callable[[Path], Iterator[pa.RecordBatch]]] = {
@@ -115,7 +117,7 @@ def _writer(kind: str, path: Path, schema: pa.Schema) -> Any:
     if kind == "csv":
         return csv.CSVWriter(path, schema)
     if kind == "parquet":
-        return parquet.ParquetWriter(path, schema, compression="zstd")
+        return parquet.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
     return ipc.new_file(path, schema)
 
 
@@ -142,7 +144,7 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise Rejected(f"There is no file or folder {error.filename or path}.") from error
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be read or written: {error.strerror or error}.") from error
-    except (pa.ArrowException, msgspec.MsgspecError) as error:
+    except (pa.ArrowException, OSError, msgspec.MsgspecError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # else pyarrow says so of what a file holds
+            raise Unavailable(f"{path} cannot be read or written: {error.strerror or error}.") from error
         raise Malformed(f"{path.name} does not hold bars: {error}") from error

@@ -29,6 +29,7 @@ class Fault(StrEnum):
     LOW = "its low is above its open or close"
     VOLUME = "its volume is negative or infinite"
     GRID = "its time is not on the grid of its session"
+    FORMING = "it has not closed yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,21 @@ class Checked:
 
 
 def check(
-    bars: Bars, interval: Interval, hours: TradingHours | None, now_ms: int | None, after_ms: int = LONG_AGO
+    bars: Bars,
+    interval: Interval,
+    hours: TradingHours | None,
+    now_ms: int | None,
+    after_ms: int = LONG_AGO,
+    *,
+    closed: bool = True,
 ) -> Checked:
     """`now_ms` by the source's clock; None where nobody knows it, then no bar is of the future. Without trading hours a
     time only has to be a whole minute. `after_ms`: the last bar of the batch before, where order matters between them.
+    `closed`: whoever gives them knows that they are; else the trading hours tell.
     """
     faults = _faults(bars, interval, hours, now_ms, after_ms)
+    if not closed and now_ms is not None:
+        faults = {**faults, Fault.FORMING: _forming(bars.time_ms, interval, hours, now_ms)}
     wrong = np.logical_or.reduce(list(faults.values())) if len(bars) else np.zeros(0, np.bool_)
     if not wrong.any():
         return Checked(bars, [])
@@ -69,6 +79,17 @@ def _faults(
             Fault.VOLUME: (v < 0) | np.isinf(v),
             Fault.GRID: _off_grid(times, years | future, interval, hours),
         }
+
+
+def _forming(
+    times: NDArray[np.int64], interval: Interval, hours: TradingHours | None, now_ms: int
+) -> NDArray[np.bool_]:
+    """Asked of the few that may be: no bar is longer than twice its nominal length."""
+    forming = (times > now_ms - 2 * interval.length_ms) & (times <= now_ms)
+    for place in np.flatnonzero(forming):
+        time = int(times[place])
+        forming[place] = (hours.bar_close_ms(time, interval) if hours else time + interval.length_ms) > now_ms
+    return forming
 
 
 def _out_of_order(times: NDArray[np.int64], senseless: NDArray[np.bool_], after_ms: int) -> NDArray[np.bool_]:

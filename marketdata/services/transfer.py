@@ -35,22 +35,25 @@ def export(bars: BarStore, key: str, interval: Interval, path: Path, start_ms: i
 
 
 def take_in(bars: BarStore, path: Path, now_ms: int, key: str | None = None, interval: str | None = None) -> Imported:
-    """`key` and `interval` must be given for a file that does not say, and agree with one that does."""
+    """`key` and `interval` must be given for a file that does not say, and agree with one that does. Nothing of a file
+    is taken in that cannot be read to its end."""
     about = _about(path, key, interval)
     symbol = _symbol(about.symbol)
     kind = parse_interval(about.interval)
+    for _ in bar_files.read(path):
+        pass
     market = hours.of_symbol(symbol)
     weekly = market.bars_per_week(kind) if market else 7 * DAY_MS / kind.length_ms
     series = bars.series(about.symbol, kind, bars_per_week=weekly, adjustment=about.adjustment, session=about.session)
     count, aside, newest_ms, written = 0, 0, LONG_AGO, Written()
     for part in bar_files.read(path):
-        checked = check(part, kind, market, now_ms, newest_ms)
+        checked = check(part, kind, market, now_ms, newest_ms, closed=False)
         good = intake.accepted(about.symbol, kind, checked)
         count, aside = count + len(part), aside + len(checked.bad)
         newest_ms = int(good.time_ms[-1]) if len(good) else newest_ms
         written += bars.write(series, good)
-    if about.covered:
-        coverage.store().add(series, about.covered)
+    if not aside:  # else the source may have a true bar where this file has none
+        coverage.store().add(series, within(about.covered, EARLIEST_MS, now_ms))
     return Imported(count, aside, written)
 
 

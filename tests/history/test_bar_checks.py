@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infrastructure.bars import Bar, Bars
-from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
+from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS, Interval
 from infrastructure.simulator.market import Market
 from infrastructure.times import to_ms
 from infrastructure.tradingview.hours import TradingHours
@@ -77,9 +77,9 @@ def test_a_bar_that_cannot_be_true_is_set_aside_with_its_reason(bad: Bar, fault:
 
 
 def test_every_fault_has_a_bar_in_these_tests() -> None:
-    """ORDER has a test of its own."""
+    """ORDER and FORMING have tests of their own."""
     marks = test_a_bar_that_cannot_be_true_is_set_aside_with_its_reason.pytestmark  # type: ignore[attr-defined]
-    assert {fault for _, fault in marks[0].args[1]} - {None} | {Fault.ORDER} == set(Fault)
+    assert {fault for _, fault in marks[0].args[1]} - {None} | {Fault.ORDER, Fault.FORMING} == set(Fault)
 
 
 def test_times_must_increase_and_one_wild_time_does_not_condemn_the_rest() -> None:
@@ -94,6 +94,32 @@ def test_the_first_fault_of_a_bar_is_its_reason() -> None:
     worst = bar(START + 500, open=NAN, high=1.0, volume=-1.0)
     assert [why for _, why in check(batch(worst), MINUTE, ALWAYS, START - 1).bad] == [Fault.FUTURE]
     assert [why for _, why in check(batch(worst), MINUTE, ALWAYS, None).bad] == [Fault.PRICE]
+
+
+@pytest.mark.parametrize(
+    ("hours", "interval", "time", "now", "closed"),
+    [
+        (ALWAYS, MINUTE, "2026-11-19T15:00", "2026-11-19T15:00:59", False),
+        (ALWAYS, MINUTE, "2026-11-19T15:00", "2026-11-19T15:01", True),
+        (None, HOUR, "2026-11-19T15:00", "2026-11-19T15:59", False),
+        (None, HOUR, "2026-11-19T15:00", "2026-11-19T16:00", True),
+        (NEW_YORK, HOUR, "2026-11-19T20:30", "2026-11-19T20:59", False),  # the short last bar of a day
+        (NEW_YORK, HOUR, "2026-11-19T20:30", "2026-11-19T21:00", True),
+        (NEW_YORK, DAY, "2026-11-19T14:30", "2026-11-19T20:59", False),
+        (NEW_YORK, DAY, "2026-11-19T14:30", "2026-11-19T21:00", True),
+        (NEW_YORK, WEEK, "2026-11-16T14:30", "2026-11-20T20:59", False),
+        (NEW_YORK, WEEK, "2026-11-16T14:30", "2026-11-20T21:00", True),
+        (FUTURES, DAY, "2026-11-18T23:00", "2026-11-19T21:59", False),
+        (FUTURES, DAY, "2026-11-18T23:00", "2026-11-19T22:00", True),
+    ],
+)  # fmt: skip
+def test_a_bar_that_nobody_has_called_closed_must_have_closed(
+    hours: TradingHours | None, interval: Interval, time: str, now: str, closed: bool
+) -> None:
+    given = batch(bar(at(time) - 14 * DAY_MS), bar(at(time)))
+    checked = check(given, interval, hours, at(now), closed=False)
+    assert [(one.time_ms, why) for one, why in checked.bad] == ([] if closed else [(at(time), Fault.FORMING)])
+    assert check(given, interval, hours, at(now)).bad == []
 
 
 @pytest.mark.parametrize(
