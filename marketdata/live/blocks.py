@@ -1,6 +1,7 @@
 """The wire between feed and hubs: what happened within a few milliseconds, as one Redis message. Pure.
 
 A block is lines joined by newlines, each `kind|topic|json`; the first is `e|<fence>|` and names the leader that speaks.
+Closed bars are last, after `l|<epoch of the log>|`, each as `c|topic|<offset> json`: Redis adds them when it logs them.
 JSON never holds a raw newline, and topics hold neither newline nor bar (`protocol.sendable`).
 """
 
@@ -11,6 +12,7 @@ EPOCH = b"e"
 QUOTE = b"q"  # topic SYMBOL, whole state
 FORMING = b"f"  # topic SYMBOL@interval, whole state
 CLOSED = b"c"  # topic SYMBOL@interval, stored already
+LOG = b"l"  # topic is the epoch of the log
 GONE = b"g"  # topic SYMBOL@interval, no longer streamed
 STATE = b"s"  # no topic, the feed's state
 
@@ -18,6 +20,14 @@ STATE = b"s"  # no topic, the feed's state
 class Line(NamedTuple):
     kind: bytes
     topic: bytes
+    json: bytes
+
+
+class Closed(NamedTuple):
+    """A closed bar to log: `mark` is its time and a digest of its values, by which Redis knows it again."""
+
+    topic: str
+    mark: str
     json: bytes
 
 

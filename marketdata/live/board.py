@@ -1,29 +1,34 @@
 """The feed's picture of the market: updates of the source in, encoded lines for Redis out. Pure; used by the publisher.
 
 Quotes are merged per symbol and bars per topic, latest wins. Closed bars wait in order until they were said, at most
-CLOSED_LINES of them: then the oldest is dropped (the bar itself is stored already).
+CLOSED_LINES of them: then the oldest is dropped and the next batch says so (the bar itself is stored already).
 """
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate
 from marketdata.live import blocks, protocol
-from marketdata.live.blocks import Line
+from marketdata.live.blocks import Closed, Line
 
 CLOSED_LINES = 10_000
+CLOSED_BATCH = 1000  # said at once: the script that logs them must not hold Redis for long
 
 
 @dataclass(slots=True)
 class Batch:
-    """Lines to publish, and what Redis must hold by topic afterwards."""
+    """Lines to publish, closed bars to log and publish, and what Redis must hold by topic afterwards. `lost`: closed
+    bars were dropped before these."""
 
     lines: list[Line] = field(default_factory=list)
     quotes: dict[str, bytes] = field(default_factory=dict)
     bars: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    closed: list[Closed] = field(default_factory=list)
+    lost: bool = False
 
 
 class Board:
@@ -34,8 +39,9 @@ class Board:
         self._changes: dict[str, tuple[dict[str, Any], int]] = {}
         self._forming: dict[str, BarUpdate] = {}
         self._gone: set[str] = set()
-        self._closed: deque[Line] = deque(maxlen=CLOSED_LINES)
+        self._closed: deque[Closed] = deque(maxlen=CLOSED_LINES)
         self._said_closed = 0
+        self._lost = self._said_lost = 0
         self._unsaved: set[str] = set()
 
     @property
@@ -51,9 +57,10 @@ class Board:
         topic = protocol.bar_topic(update.symbol, update.interval.name)
         self._gone.discard(topic)
         if update.closed:
-            if len(self._closed) == CLOSED_LINES and self._said_closed:
-                self._said_closed -= 1
-            self._closed.append(Line(blocks.CLOSED, topic.encode(), self._encode_bar(topic, update)))
+            if len(self._closed) == CLOSED_LINES:
+                self._drop_oldest()
+            mark = protocol.bar_mark(update.bar)
+            self._closed.append(Closed(topic, mark, self._encode_bar(topic, update)))
         else:
             self._forming[topic] = update
 
@@ -62,10 +69,11 @@ class Board:
         self._gone.update(topics)
 
     def take(self) -> Batch:
-        """What is new. Closed bars are in every batch until `said`."""
-        batch = Batch(list(self._closed), gone=self._take_gone())
-        self._said_closed = len(batch.lines)
-        for topic in {line.topic.decode() for line in batch.lines} & self._bars.keys():
+        """What is new. Closed bars are in every batch until `said`, some at a time."""
+        closed = list(islice(self._closed, CLOSED_BATCH))
+        batch = Batch(gone=self._take_gone(), closed=closed, lost=self._lost > 0)
+        self._said_closed, self._said_lost = len(closed), self._lost
+        for topic in {one.topic for one in closed} & self._bars.keys():
             batch.bars[topic] = self._bars[topic][1]
         for topic, update in self._take_forming().items():
             batch.bars[topic] = json = self._encode_bar(topic, update)
@@ -79,7 +87,7 @@ class Board:
     def take_all(self) -> Batch:
         """Everything there is, for a Redis that may hold nothing or something older."""
         fresh = self.take()
-        batch = Batch([line for line in fresh.lines if line.kind in (blocks.CLOSED, blocks.GONE)])
+        batch = Batch([line for line in fresh.lines if line.kind == blocks.GONE], closed=fresh.closed, lost=fresh.lost)
         batch.bars = {topic: json for topic, (_, json) in self._bars.items()}
         batch.lines += [Line(blocks.FORMING, topic.encode(), json) for topic, json in batch.bars.items()]
         batch.quotes = {symbol: fresh.quotes.get(symbol) or self._encode_quote(symbol) for symbol in self._quotes}
@@ -90,7 +98,8 @@ class Board:
         """The batch taken last has arrived."""
         for _ in range(self._said_closed):
             self._closed.popleft()
-        self._said_closed = 0
+        self._lost -= self._said_lost
+        self._said_closed = self._said_lost = 0
 
     def take_unsaved(self) -> list[tuple[Quote, int]]:
         """(quote, updated_ms) of what changed since the last call; `not_saved` gives them back if saving fails."""
@@ -99,6 +108,12 @@ class Board:
 
     def not_saved(self, quotes: Iterable[tuple[Quote, int]]) -> None:
         self._unsaved.update(quote.symbol for quote, _ in quotes)
+
+    def _drop_oldest(self) -> None:
+        """One that is on its way just now may have arrived: then nothing is lost, and this is only too careful."""
+        self._closed.popleft()
+        self._said_closed = max(self._said_closed - 1, 0)
+        self._lost += 1
 
     def _merge(self) -> Collection[str]:
         changes, self._changes = self._changes, {}

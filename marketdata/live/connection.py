@@ -9,12 +9,12 @@ import asyncio
 import logging
 import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Generator, Set
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Set
 from typing import Any
 
 from marketdata.live import protocol
 from marketdata.live.errors import Code
-from marketdata.live.frames import AsgiMessage, Frames
+from marketdata.live.frames import HOLE, AsgiMessage, Frames
 
 OUTBOX = 64
 CLOSED_BARS = 2000
@@ -47,7 +47,7 @@ class Connection:
     """
 
     __slots__ = (  # there are thousands
-        "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_outbox", "_send", "_sending",
+        "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_hole", "_outbox", "_send", "_sending",
         "_snapshot_bars", "_snapshot_quotes", "_write", "bars", "busy_since", "heard_at", "over", "pinged_at", "pings",
         "quotes",
     )  # fmt: skip
@@ -73,6 +73,7 @@ class Connection:
         self.over = False  # nothing more is sent: closing, cut off, or the client has gone
         self._outbox: deque[AsgiMessage] = deque()
         self._closed: deque[tuple[str, str]] = deque()
+        self._hole = False  # the next snapshot says that closed bars may have been missed
         self._due_quotes: frozenset[str] = NOTHING
         self._due_bars: frozenset[str] = NOTHING
         self._snapshot_quotes: frozenset[str] = NOTHING
@@ -98,10 +99,17 @@ class Connection:
         self._snapshot_bars &= self.bars
         self._closed = deque(item for item in self._closed if item[0] in self.bars)
 
-    def refresh(self) -> None:
-        """A snapshot of everything is due: what was sent before may have a hole."""
+    def refresh(self, hole: bool = False) -> None:
+        """A snapshot of everything is due: what was sent before may be old. `hole`: and closed bars may be missing."""
         self._snapshot_quotes |= self.quotes
         self._snapshot_bars |= self.bars
+        self._hole = self._hole or (hole and bool(self.bars))
+
+    def replay(self, bars: Collection[str], missed: Iterable[tuple[str, str]]) -> None:
+        """The closed bars of these topics that it must get, in place of those of them that wait."""
+        self._closed = deque(item for item in self._closed if item[0] not in bars)
+        for topic, text in missed:
+            self.closed_bar(topic, text)
 
     # --- what it gets ---
 
@@ -120,6 +128,16 @@ class Connection:
             self.close(Code.TOO_SLOW, "Closed bars piled up unread.")
         else:
             self._closed.append((topic, text))
+
+    @property
+    def room(self) -> int:
+        """How many closed bars may be replayed: half of what may wait, so that those to come have room too."""
+        return CLOSED_BARS // 2 - len(self._closed)
+
+    @property
+    def has_every_closed_bar(self) -> bool:
+        """Whether all that the hub knows was handed to it: only then may it be told where the log ends."""
+        return not (self._closed or self._hole)
 
     @property
     def due(self) -> bool:
@@ -142,8 +160,10 @@ class Connection:
         if not self.over and self.busy_since is None and (self._snapshot_quotes or self._snapshot_bars):
             due_quotes -= self._snapshot_quotes
             due_bars -= self._snapshot_bars
-            self._send_values("snapshot", self._snapshot_quotes, self._snapshot_bars, frames)
+            type = HOLE if self._hole else "snapshot"
+            self._send_values(type, self._snapshot_quotes, self._snapshot_bars, frames)
             self._snapshot_quotes = self._snapshot_bars = NOTHING
+            self._hole = False
         if self.over or self.busy_since is not None:
             self._due_quotes, self._due_bars = due_quotes, due_bars
         elif due_quotes or due_bars or self._closed:

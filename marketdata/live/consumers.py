@@ -9,6 +9,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
+from msgspec import UNSET, UnsetType
 
 from marketdata.live import protocol
 from marketdata.live.admission import Allowance, address_of, check_viewer, grant
@@ -100,6 +101,7 @@ class LiveConsumer(AsyncConsumer):
                 connections_per_address=options.max_connections_per_address,
             ),
             feed=hub.feed,
+            log=hub.log.position or UNSET,
         )
 
     async def _receive(self, message: dict[str, Any]) -> None:
@@ -134,7 +136,7 @@ class LiveConsumer(AsyncConsumer):
         else:
             await self._watch(operation, reset=isinstance(operation, protocol.Reset))
 
-    async def _watch(self, operation: protocol.Request, reset: bool) -> None:
+    async def _watch(self, operation: protocol.Subscribe | protocol.Reset, reset: bool) -> None:
         """Answers with the whole set, before the snapshot of what was granted."""
         hub, mine = self.live.hub, self.connection
         symbols = {*operation.quotes, *(protocol.split_topic(topic)[0] for topic in operation.bars)}
@@ -143,10 +145,12 @@ class LiveConsumer(AsyncConsumer):
             hub.unwatch(mine, mine.quotes.difference(operation.quotes), mine.bars.difference(operation.bars))
         held = mine.quotes | mine.bars
         granted = grant(operation.quotes, operation.bars, known, held, self.live.options.max_items)
-        hub.watch(mine, granted.quotes, granted.bars)
-        self._answer(operation.id, granted.refused)
+        recovered = hub.watch(mine, granted.quotes, granted.bars, operation.since)
+        self._answer(operation.id, granted.refused, recovered if operation.since else UNSET)
 
-    def _answer(self, id: protocol.RequestId, refused: list[protocol.Refused]) -> None:
+    def _answer(
+        self, id: protocol.RequestId, refused: list[protocol.Refused], recovered: bool | UnsetType = UNSET
+    ) -> None:
         mine = self.connection
-        answer = protocol.Subscribed(id, sorted(mine.quotes), sorted(mine.bars), refused)
+        answer = protocol.Subscribed(id, sorted(mine.quotes), sorted(mine.bars), refused, recovered)
         mine.post(protocol.encode(answer))

@@ -12,20 +12,27 @@ from marketdata.live.latest import Latest
 AsgiMessage = dict[str, Any]
 
 
+HOLE = "hole"  # a snapshot that says that closed bars may have been missed
+
+
 class Outgoing(NamedTuple):
     event: AsgiMessage
     frame: bytes
 
 
 class Frames:
-    """Valid for as long as `latest` does not change."""
+    """Valid for as long as `latest` does not change. `log` is the field that says where the log of closed bars ends.
 
-    def __init__(self, latest: Latest) -> None:
+    It goes with closed bars and with snapshots, so that a frame of nothing but ticks pays nothing for it.
+    """
+
+    def __init__(self, latest: Latest, log: str = "") -> None:
         self._latest = latest
+        self._log = log
         self._made: dict[tuple[str, Set[str], Set[str], tuple[str, ...]], Outgoing] = {}
 
     def of(self, type: str, quotes: frozenset[str], bars: frozenset[str], closed: tuple[str, ...]) -> Outgoing:
-        """A snapshot or update: what is known of these topics, closed bars first and each bar once."""
+        """A snapshot, hole or update: what is known of these topics, closed bars first and each bar once."""
         key = (type, quotes, bars, closed)
         made = self._made.get(key)
         if made is None:
@@ -36,10 +43,12 @@ class Frames:
     def _text(self, type: str, quotes: Set[str], bars: Set[str], closed: tuple[str, ...]) -> str:
         latest, told = self._latest, set(closed)
         newest = [latest.bars[topic] for topic in bars if topic in latest.bars]
+        more = self._log if closed or type != "update" else ""
         return protocol.values(
-            type,
+            "snapshot" if type == HOLE else type,
             [latest.quotes[topic] for topic in quotes if topic in latest.quotes],
             [*closed, *(text for text in newest if text not in told)],
+            f',"recovered":false{more}' if type == HOLE else more,
         )
 
 

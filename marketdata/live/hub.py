@@ -7,38 +7,32 @@ Started by the first consumer in its event loop.
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET
 
-from infrastructure.errors import InfrastructureError
 from infrastructure.persistence import LiveSubscription, keys
 from infrastructure.persistence.live import AsyncLiveCache
 from marketdata.live import protocol
+from marketdata.live.closed_log import ClosedLog, Logged, whole_log
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code
 from marketdata.live.frames import Frames
+from marketdata.live.interest import Interest
 from marketdata.live.latest import Latest
-from marketdata.live.protocol import Feed
+from marketdata.live.protocol import Feed, Position
 from marketdata.live.stretch import next_interval
+from marketdata.live.supervision import supervised
 
 SLOTS = 8  # browsers are flushed in up to so many groups, spread over the interval, not all at once
 SLOT_S = 0.005  # but not closer than this: each waking costs as much as several sends
 FEED_SILENCE_S = 5.0  # the feed reports every second; after this long it counts as absent
-INTEREST_TTL_S = 30
-INTEREST_EVERY_S = 10.0
-INTEREST_PAUSE_S = 0.2  # gathers the subscriptions of browsers that come together
 HEARTBEATS_MISSED = 2.5
 BUSY_LIMIT_S = 15.0  # a browser that takes nothing for so long is cut off
 READY_S = 2.0
-RETRY_S = 1.0
-SAY_AGAIN_S = 60.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +70,7 @@ class Hub:
         self._options = options
         self._clock = clock
         self.latest = Latest()
+        self.log = ClosedLog()
         self.feed = Feed("absent", "Nothing has been heard from the feed yet.")
         self.interval_s = options.flush_s
         self._loading = {"stored", "present"}
@@ -83,9 +78,7 @@ class Hub:
         slots = min(SLOTS, max(1, round(options.flush_s / SLOT_S)))
         self._slots = [_Slot(set(), set(), set()) for _ in range(slots)]
         self._slot_of: dict[Connection, _Slot] = {}
-        self._quote_watchers: Counter[str] = Counter()
-        self._bar_watchers: dict[str, set[Connection]] = {}
-        self._interest = asyncio.Event()
+        self._interest = Interest(cache)
         self._feed_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -94,8 +87,8 @@ class Hub:
     def start(self) -> None:
         """In the running loop; a second call does nothing."""
         if not self._tasks:
-            steps = (self._load_stored, self._read, self._flush_rounds, self._watch, self._tell_interest)
-            self._tasks = [asyncio.ensure_future(self._supervised(step)) for step in steps]
+            steps = (self._load_stored, self._read, self._flush_rounds, self._watch, self._interest.tell)
+            self._tasks = [asyncio.ensure_future(supervised(step, self._clock)) for step in steps]
 
     async def close(self) -> None:
         """Says goodbye to every browser, then stops."""
@@ -106,20 +99,6 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         await self._cache.aclose()
-
-    async def _supervised(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Again and again until the step ends by itself; the same trouble is said once a minute."""
-        said, said_at = "", float("-inf")
-        while True:
-            try:
-                return await step()
-            except InfrastructureError as error:
-                if str(error) != said or self._clock() - said_at > SAY_AGAIN_S:
-                    said, said_at = str(error), self._clock()
-                    logger.warning("%s", error)
-            except Exception:
-                logger.exception("%s failed", step.__name__)
-            await asyncio.sleep(RETRY_S)
 
     async def wait_ready(self) -> None:
         """Until the first values are here, so that a snapshot holds them; not for long where a store is down."""
@@ -149,29 +128,24 @@ class Hub:
             self.unwatch(connection, tuple(connection.quotes), tuple(connection.bars))
         connection.gone()
 
-    def watch(self, connection: Connection, quotes: Collection[str], bars: Collection[str]) -> None:
-        """A snapshot of these topics comes with the next flush."""
-        new = [topic for topic in quotes if topic not in connection.quotes]
-        self._quote_watchers.update(new)
-        for topic in bars:
-            self._bar_watchers.setdefault(topic, set()).add(connection)
+    def watch(
+        self, connection: Connection, quotes: Collection[str], bars: Collection[str], since: Position | None = None
+    ) -> bool:
+        """A snapshot of these topics comes with the next flush. Whether every closed bar after `since` does too."""
+        self._interest.add(connection, quotes, bars)
         connection.watch(quotes, bars)
+        missed = self.log.since(since, bars, connection.room) if since else None
+        if missed is not None:
+            connection.replay(bars, missed)
         self._slot_of[connection].due = True
-        self._interest.set()
+        return missed is not None
 
     def unwatch(self, connection: Connection, quotes: Collection[str], bars: Collection[str]) -> None:
-        for topic in connection.quotes.intersection(quotes):
-            self._quote_watchers[topic] -= 1
-            if not self._quote_watchers[topic]:
-                del self._quote_watchers[topic]
-        for topic in connection.bars.intersection(bars):
-            self._bar_watchers[topic].discard(connection)
-            if not self._bar_watchers[topic]:
-                del self._bar_watchers[topic]
+        self._interest.remove(connection, quotes, bars)
         connection.unwatch(quotes, bars)
 
     def interest(self) -> list[str]:
-        return [*self._quote_watchers, *self._bar_watchers]
+        return self._interest.items()
 
     # --- from the feed ---
 
@@ -194,10 +168,23 @@ class Hub:
         quotes, bars = await self._cache.aquotes(), await self._cache.abars()
         feed = await self._cache.aget_json(keys.FEED)
         self.latest.load(quotes, bars)
+        await self._catch_up()
         if feed is not None:
             self._state(msgspec.convert(feed, Feed))
-        self._interest.set()
+        self._interest.tell_anew()
         self._loaded("present")
+
+    async def _catch_up(self) -> None:
+        """Reads the log on from where this process lost it. Where there is a hole: all of it, and everybody is told."""
+        while self.log.position is not None:
+            page = await self._cache.alog(self.log.position.offset)
+            if not self.log.follows(page):
+                break
+            self._hand_out(self.log.extend(page))
+            if not page.entries:
+                return
+        self.log = await whole_log(self._cache.alog)
+        self._refresh_all(hole=True)
 
     def _loaded(self, part: str) -> None:
         self._refresh_all()
@@ -207,10 +194,8 @@ class Hub:
 
     def apply(self, block: bytes) -> None:
         changes = self.latest.apply(block, self._clock())
-        for topic, text in changes.closed:
-            for connection in tuple(self._bar_watchers.get(topic, ())):
-                connection.closed_bar(topic, text)
-                self._slot_of[connection].due = True
+        if changes.log_epoch:
+            self._log_closed(changes.log_epoch, changes.closed)
         for slot in self._slots:
             slot.quotes.update(changes.quotes)
             slot.bars.update(changes.bars)
@@ -218,6 +203,19 @@ class Hub:
             self._refresh_all()
         if changes.feed is not None:
             self._state(changes.feed)
+
+    def _log_closed(self, epoch: str, entries: list[Logged]) -> None:
+        """Another epoch: the log was begun anew, and what was to come before these may be lost."""
+        if self.log.position is None or self.log.position.epoch != epoch:
+            self.log.begin(epoch, "0-0")
+            self._refresh_all(hole=True)
+        self._hand_out(self.log.add(entries))
+
+    def _hand_out(self, entries: list[Logged]) -> None:
+        for _, topic, text in entries:
+            for connection in self._interest.watchers(topic):
+                connection.closed_bar(topic, text)
+                self._slot_of[connection].due = True
 
     def _state(self, feed: Feed) -> None:
         self._feed_at = self._clock()
@@ -228,11 +226,11 @@ class Hub:
             for connection in tuple(self._slot_of):
                 connection.post(text)
 
-    def _refresh_all(self) -> None:
+    def _refresh_all(self, hole: bool = False) -> None:
         for slot in self._slots:
             slot.due = True
             for connection in slot.connections:
-                connection.refresh()
+                connection.refresh(hole)
 
     # --- to the browsers ---
 
@@ -254,7 +252,7 @@ class Hub:
             return
         quotes, bars = slot.quotes, slot.bars
         slot.quotes, slot.bars, slot.due = set(), set(), False
-        frames = Frames(self.latest)
+        frames = Frames(self.latest, self.log.json)
         for connection in tuple(slot.connections):
             connection.flush(quotes, bars, frames)
             if connection.busy_since is not None:
@@ -283,15 +281,5 @@ class Hub:
         elif now - connection.pinged_at >= heartbeat_s:
             connection.pinged_at = now
             connection.pings += 1
-            connection.post(protocol.encode(protocol.Ping(connection.pings)))
-
-    async def _tell_interest(self) -> None:
-        while True:
-            if items := self.interest():
-                await self._cache.aadd_interest(items, INTEREST_TTL_S)
-            self._interest.clear()
-            try:
-                await asyncio.wait_for(self._interest.wait(), INTEREST_EVERY_S)
-                await asyncio.sleep(INTEREST_PAUSE_S)
-            except TimeoutError:
-                pass
+            log = self.log.position if connection.has_every_closed_bar else None
+            connection.post(protocol.encode(protocol.Ping(connection.pings, log or UNSET)))

@@ -1,10 +1,13 @@
 """The browser protocol, version 1 (`docs/live-protocol.md`): texts of clients to operations, and quotes, bars and
 messages to JSON. Pure; used by the feed (quotes and bars, encoded once), the hub and the consumer."""
 
+import struct
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from infrastructure.bars import Bar
 from infrastructure.intervals import Interval
@@ -16,6 +19,14 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEM_LENGTH = 80
 
 RequestId = int | str | None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in the log of closed bars; offsets are in order within an epoch only."""
+
+    epoch: str
+    offset: str
+
 
 # --- what clients send ----------------------------------------------------------------------------------------------
 
@@ -29,7 +40,7 @@ class Request(msgspec.Struct, tag_field="op", frozen=True):
 
 
 class Subscribe(Request, tag="subscribe", frozen=True):
-    pass
+    since: Position | None = None
 
 
 class Unsubscribe(Request, tag="unsubscribe", frozen=True):
@@ -37,7 +48,7 @@ class Unsubscribe(Request, tag="unsubscribe", frozen=True):
 
 
 class Reset(Request, tag="reset", frozen=True):
-    pass
+    since: Position | None = None
 
 
 class Pong(msgspec.Struct, tag_field="op", tag="pong", frozen=True):
@@ -144,6 +155,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello"):
     simulated: bool
     limits: Limits
     feed: Feed
+    log: Position | UnsetType = UNSET
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -157,6 +169,7 @@ class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed"):
     quotes: list[str]
     bars: list[str]
     refused: list[Refused]
+    recovered: bool | UnsetType = UNSET
 
 
 class Status(msgspec.Struct, tag_field="type", tag="status"):
@@ -166,6 +179,7 @@ class Status(msgspec.Struct, tag_field="type", tag="status"):
 
 class Ping(msgspec.Struct, tag_field="type", tag="ping"):
     n: int
+    log: Position | UnsetType = UNSET
 
 
 class Error(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True):
@@ -188,9 +202,10 @@ def encode(message: Message | Feed) -> str:
     return _encoder.encode(message).decode()
 
 
-def values(type: str, quotes: Iterable[str], bars: Iterable[str]) -> str:
-    """A `snapshot` or an `update` around quotes and bars that are already JSON."""
-    return f'{{"type":"{type}","quotes":[{",".join(quotes)}],"bars":[{",".join(bars)}]}}'
+def values(type: str, quotes: Iterable[str], bars: Iterable[str], more: str = "") -> str:
+    """A `snapshot` or an `update` around quotes and bars that are already JSON; `more` holds further fields, each after
+    a comma."""
+    return f'{{"type":"{type}","quotes":[{",".join(quotes)}],"bars":[{",".join(bars)}]{more}}}'
 
 
 def encode_quote(quote: Quote, seq: int, updated_ms: int) -> bytes:
@@ -214,6 +229,12 @@ def encode_bar(symbol: str, interval: Interval, seq: int, bar: Bar, closed: bool
             bar.time_ms, bar.open, bar.high, bar.low, bar.close, bar.volume, closed, close_ms,
         )
     )  # fmt: skip
+
+
+def bar_mark(bar: Bar) -> str:
+    """`<open time>:<digest of its values>`: two bars of a topic with one mark are the same bar."""
+    values = struct.pack("<5d", bar.open, bar.high, bar.low, bar.close, bar.volume)
+    return f"{bar.time_ms}:{blake2b(values, digest_size=8).hexdigest()}"
 
 
 _bar = msgspec.json.Decoder(BarMessage)

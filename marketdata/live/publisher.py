@@ -138,7 +138,7 @@ class Publisher:
             return
         fence, anew, batch = self._take()
         feed = self._due_report()
-        if not (batch.lines or feed or anew):
+        if not (batch.lines or batch.closed or feed or anew):
             return
         lines = [*batch.lines, Line(blocks.STATE, b"", feed)] if feed else batch.lines
         heard = self._cache.speak(
@@ -147,8 +147,10 @@ class Publisher:
             batch.quotes,
             batch.bars,
             feed,
+            closed=batch.closed,
             gone_bars=batch.gone,
             anew=anew,
+            log_anew=batch.lost,
         )
         if heard is Heard.REPLACED:
             logger.warning("a newer leader has spoken: this feed is silent")

@@ -18,7 +18,7 @@ class Nobody:
 
 
 class Browser:
-    """`quotes` and `bars` hold the newest value by topic, `messages` everything but pings, in order."""
+    """`quotes` and `bars` hold the newest value by topic, `messages` everything but `pings`, in order."""
 
     def __init__(self, address: str = "10.0.0.1", app: Any = None, headers: dict[str, str] | None = None) -> None:
         raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
@@ -27,6 +27,7 @@ class Browser:
         if app is None:
             self._socket.scope["user"] = Nobody()
         self.messages: list[dict[str, Any]] = []
+        self.pings: list[dict[str, Any]] = []
         self.quotes: dict[str, dict[str, Any]] = {}
         self.bars: dict[str, dict[str, Any]] = {}
         self.closed_with: int | None = None
@@ -54,22 +55,26 @@ class Browser:
 
     async def hear(self) -> dict[str, Any]:
         """The next message, pings answered and left out."""
-        while True:
-            output = await self._socket.receive_output(timeout=DEADLINE_S)
-            if output["type"] == "websocket.close":
-                self.closed_with = output["code"]
-                return output
-            message: dict[str, Any] = json.loads(output["text"])
-            if message["type"] == "ping":
-                if self.answers_pings:
-                    await self.say(op="pong", n=message["n"])
-                continue
-            self.messages.append(message)
-            for quote in message.get("quotes", ()) if message["type"] in ("snapshot", "update") else ():
-                self.quotes[quote["s"]] = quote
-            for bar in message.get("bars", ()) if message["type"] in ("snapshot", "update") else ():
-                self.bars[f"{bar['s']}@{bar['i']}"] = bar
+        while (message := await self.hear_any())["type"] == "ping":
+            pass
+        return message
+
+    async def hear_any(self) -> dict[str, Any]:
+        output = await self._socket.receive_output(timeout=DEADLINE_S)
+        if output["type"] == "websocket.close":
+            self.closed_with = output["code"]
+            return output
+        message: dict[str, Any] = json.loads(output["text"])
+        if message["type"] == "ping":
+            self.pings.append(message)
+            if self.answers_pings:
+                await self.say(op="pong", n=message["n"])
             return message
+        self.messages.append(message)
+        if message["type"] in ("snapshot", "update"):
+            self.quotes.update((quote["s"], quote) for quote in message["quotes"])
+            self.bars.update((f"{bar['s']}@{bar['i']}", bar) for bar in message["bars"])
+        return message
 
     async def hear_type(self, type: str) -> dict[str, Any]:
         """The next message of that type; others before it are taken in."""
@@ -80,7 +85,7 @@ class Browser:
     async def until(self, happened: Callable[["Browser"], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
             while not happened(self):
-                await self.hear()
+                await self.hear_any()
 
     def last(self) -> dict[str, float]:
         return {symbol: quote["last"] for symbol, quote in self.quotes.items()}

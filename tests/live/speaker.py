@@ -5,7 +5,7 @@ from infrastructure.intervals import INTERVALS
 from infrastructure.persistence.live import Heard, LiveCache
 from infrastructure.tradingview.base import Quote
 from marketdata.live import blocks, protocol
-from marketdata.live.blocks import Line
+from marketdata.live.blocks import Closed, Line
 
 MINUTE_MS = 60_000
 
@@ -30,8 +30,9 @@ class Speaker:
         symbol, interval = protocol.split_topic(topic)
         bar = Bar(minute * MINUTE_MS, 1.0, close, 1.0, close, 5.0)
         json = protocol.encode_bar(symbol, INTERVALS[interval], self.seq, bar, closed, (minute + 1) * MINUTE_MS)
-        line = Line(b"c" if closed else b"f", topic.encode(), json)
-        self.cache.speak(self.fence, blocks.pack(self.fence, [line]), {}, {topic: json})
+        lines = [] if closed else [Line(b"f", topic.encode(), json)]
+        said = [Closed(topic, protocol.bar_mark(bar), json)] if closed else []
+        self.cache.speak(self.fence, blocks.pack(self.fence, lines), {}, {topic: json}, closed=said)
 
     def state(self, state: str, reason: str = "") -> protocol.Feed:
         feed = protocol.Feed(state, reason, 1, self.seq, "simulator", True, self.fence, 3)

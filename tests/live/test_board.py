@@ -5,17 +5,18 @@ from typing import Any
 
 from infrastructure.tradingview.base import Quote, QuoteUpdate
 from marketdata.live.blocks import Line
-from marketdata.live.board import CLOSED_LINES, Batch, Board
+from marketdata.live.board import CLOSED_BATCH, CLOSED_LINES, Batch, Board
 from tests.live.source import bar_update
 
 Shape = list[tuple[str, str, dict[str, Any]]]
 
 
 def shape(batch: Batch, *names: str) -> Shape:
-    """(kind, topic, the named fields) of each line."""
+    """(kind, topic, the named fields) of each closed bar, then of each line."""
+    lines = [*(Line(b"c", topic.encode(), json) for topic, _, json in batch.closed), *batch.lines]
     return [
         (kind.decode(), topic.decode(), {name: json.loads(text or b"{}").get(name) for name in names})
-        for kind, topic, text in batch.lines
+        for kind, topic, text in lines
     ]
 
 
@@ -57,8 +58,9 @@ def test_closed_bars_come_first_and_again_until_they_were_said() -> None:
         ("f", "A:B@1m", {"t": 120_000, "closed": False}),
         ("q", "A:B", {"t": None, "closed": None}),
     ]
-    assert first.bars == {"A:B@1m": first.lines[1].json}
-    assert board.take().lines == first.lines[:1]
+    assert first.bars == {"A:B@1m": first.lines[0].json}
+    again = board.take()
+    assert (again.closed, again.lines) == (first.closed, [])
     board.said()
     assert (board.take(), board.news) == (Batch(), False)
 
@@ -116,10 +118,23 @@ def test_closed_bars_that_redis_does_not_take_are_bounded_and_none_is_said_twice
     board = Board({})
     for minute in range(CLOSED_LINES):
         board.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
-    assert len(board.take().lines) == CLOSED_LINES
+    batches = [board.take()]
     for minute in range(CLOSED_LINES, CLOSED_LINES + 3):  # while the batch is on its way
         board.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
     board.said()
-    assert shape(board.take(), "t") == [
-        ("c", "A:B@1m", {"t": minute * 60_000}) for minute in range(CLOSED_LINES, CLOSED_LINES + 3)
-    ]
+    while board.news:
+        batches.append(board.take())
+        board.said()
+    said = [line for batch in batches for line in shape(batch, "t")]
+    assert said == [("c", "A:B@1m", {"t": minute * 60_000}) for minute in range(CLOSED_LINES + 3)]
+    assert [(len(batch.closed), batch.lost) for batch in batches][:3] == [(1000, False), (1000, True), (1000, False)]
+    assert max(len(batch.closed) for batch in batches) == CLOSED_BATCH
+
+
+def test_a_bar_that_is_said_again_has_the_same_mark_and_a_correction_another() -> None:
+    board = Board({})
+    for close in (1.0, 1.0, 2.0):
+        board.bar(bar_update("A:B", "1m", 1, close, closed=True))
+    marks = [one.mark for one in board.take().closed]
+    assert (marks[0] == marks[1], marks[0] == marks[2]) == (True, False)
+    assert all(mark.startswith("60000:") for mark in marks)

@@ -139,6 +139,45 @@ async def test_after_a_hole_a_snapshot_of_everything_watched_is_due(client: Clie
     assert (snapshot["type"], sorted(snapshot["quotes"]), snapshot["bars"]) == ("snapshot", [1, 2], [3])
 
 
+async def test_a_hole_is_told_once_and_only_to_who_watches_bars(client: Client) -> None:
+    client.connection.watch(["A"], [])
+    client.connection.flush(set(), set(), latest())
+    client.connection.refresh(hole=True)
+    client.connection.flush(set(), set(), latest())
+    client.connection.watch([], ["A@1m"])
+    client.connection.refresh(hole=True)
+    assert not client.connection.has_every_closed_bar
+    client.connection.flush(set(), set(), latest())
+    assert client.connection.has_every_closed_bar
+    client.connection.refresh()
+    client.connection.flush(set(), set(), latest())
+    snapshot = frame("snapshot", [], [])
+    assert await client.read() == [snapshot, snapshot, {**snapshot, "recovered": False}, snapshot]
+
+
+async def test_a_full_socket_is_told_no_position_before_the_closed_bars_that_wait_for_it(client: Client) -> None:
+    client.connection.watch([], ["A@1m"])
+    client.open.clear()
+    client.connection.flush(set(), set(), Frames(Latest(), ',"log":1'))
+    client.connection.closed_bar("A@1m", "1")
+    client.connection.flush(set(), set(), Frames(Latest(), ',"log":2'))
+    assert not client.connection.has_every_closed_bar
+    client.open.set()
+    assert await client.read() == [{**frame("snapshot", [], []), "log": 1}]
+    client.connection.flush(set(), set(), Frames(Latest(), ',"log":3'))
+    assert client.connection.has_every_closed_bar
+    assert await client.read() == [{**frame("update", [], [1]), "log": 3}]
+
+
+async def test_a_replay_takes_the_place_of_the_closed_bars_of_its_topics_that_wait(client: Client) -> None:
+    client.connection.watch([], ["A@1m", "B@1m"])
+    for topic, text in (("A@1m", "1"), ("B@1m", "2"), ("A@1m", "3")):
+        client.connection.closed_bar(topic, text)
+    client.connection.replay(["A@1m"], [("A@1m", "0"), ("A@1m", "1"), ("A@1m", "3")])
+    client.connection.flush(set(), set(), latest())
+    assert await client.read() == [frame("snapshot", [], [2, 0, 1, 3])]
+
+
 async def test_a_ready_frame_goes_straight_to_the_socket_while_it_takes_any(client: Client) -> None:
     written: list[bytes] = []
     takes = True

@@ -23,6 +23,7 @@ async def test_hello_says_what_a_client_must_know(speaker: Speaker) -> None:
     async with Browser() as browser:
         hello = await browser.hear()
         assert isinstance(hello.pop("server_ms"), int)
+        assert set(hello.pop("log")) == {"epoch", "offset"}
         assert hello == {
             "type": "hello",
             "protocol": 1,

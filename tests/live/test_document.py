@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 
 from infrastructure.intervals import INTERVALS
+from infrastructure.persistence import closed_log
 from infrastructure.tradingview.base import State
 from marketdata.live import connection, consumers, hub, protocol
 from marketdata.live.errors import Code
@@ -38,7 +39,7 @@ def test_operations_and_their_fields() -> None:
 
 def test_messages_and_their_fields() -> None:
     documented = {names(row[0])[0]: names(row[1]) for row in rows("What servers send") if names(row[0]) != ["type"]}
-    values = {name: ["quotes", "bars"] for name in ("snapshot", "update")}
+    values = {"snapshot": ["quotes", "bars", "recovered", "log"], "update": ["quotes", "bars", "log"]}
     assert documented == values | {
         str(struct.__struct_config__.tag): fields(struct) for struct in get_args(protocol.Message)
     }
@@ -83,6 +84,8 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
         f"with {connection.OUTBOX} messages or {connection.CLOSED_BARS:,} closed bars unread",
         f"for {hub.HEARTBEATS_MISSED:g} periods is closed",
         f"more than {protocol.MAX_MESSAGE_BYTES:,} bytes",
+        f"about the last {closed_log.LOG_LENGTH:,} closed bars",
+        f"at most {connection.CLOSED_BARS // 2:,} are replayed",
         f"more than {consumers.MESSAGES_PER_S:g} a second on average, or {consumers.MESSAGES_BURST} at once",
     ):
         assert text.lower() in " ".join(DOCUMENT.split()).lower(), text

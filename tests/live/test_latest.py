@@ -4,12 +4,18 @@ from infrastructure.bars import Bar
 from infrastructure.intervals import INTERVALS
 from marketdata.live import blocks
 from marketdata.live.blocks import Line
+from marketdata.live.closed_log import Logged
 from marketdata.live.latest import Changes, Latest
 from marketdata.live.protocol import Feed, encode, encode_bar
 
 
 def bar(minute: int, closed: bool = False) -> bytes:
     return encode_bar("A:B", INTERVALS["1m"], 1, Bar(minute * 60_000, 1, 2, 0, 1, 5), closed, (minute + 1) * 60_000)
+
+
+def logged(*bars: bytes) -> list[Line]:
+    """As Redis adds them."""
+    return [Line(b"l", b"x-1", b""), *(Line(b"c", b"A:B@1m", b"7-0 " + json) for json in bars)]
 
 
 def test_a_block_survives_the_wire() -> None:
@@ -31,20 +37,21 @@ def test_the_newest_quote_of_a_block_wins_and_each_change_is_named() -> None:
 def test_a_closed_bar_is_told_in_order_and_replaces_the_forming_one() -> None:
     latest = Latest()
     latest.apply(blocks.pack(1, [Line(b"f", b"A:B@1m", bar(1))]), 0.0)
-    changes = latest.apply(blocks.pack(1, [Line(b"c", b"A:B@1m", bar(1, closed=True))]), 0.1)
-    assert changes == Changes(closed=[("A:B@1m", bar(1, closed=True).decode())])
+    changes = latest.apply(blocks.pack(1, logged(bar(1, closed=True))), 0.1)
+    assert changes == Changes(closed=[Logged("7-0", "A:B@1m", bar(1, closed=True).decode())], log_epoch="x-1")
     assert latest.bars == {"A:B@1m": bar(1, closed=True).decode()}
 
 
 def test_a_bar_that_closed_late_does_not_hide_its_successor() -> None:
     latest = Latest()
-    latest.apply(blocks.pack(1, [Line(b"f", b"A:B@1m", bar(2)), Line(b"c", b"A:B@1m", bar(1, closed=True))]), 0.0)
+    latest.apply(blocks.pack(1, [Line(b"f", b"A:B@1m", bar(2)), *logged(bar(1, closed=True))]), 0.0)
     assert latest.bars == {"A:B@1m": bar(2).decode()}
 
 
 def test_a_bar_that_is_no_longer_streamed_is_forgotten() -> None:
     latest = Latest()
-    latest.apply(blocks.pack(1, [Line(b"f", b"A:B@1m", bar(2)), Line(b"g", b"A:B@1m", b"")]), 0.0)
+    gone = Line(b"g", b"A:B@1m", b"")
+    latest.apply(blocks.pack(1, [Line(b"f", b"A:B@1m", bar(2)), gone, *logged(bar(1, closed=True))]), 0.0)
     assert latest.bars == {}
 
 
@@ -57,6 +64,9 @@ def test_a_replaced_leader_is_ignored_until_its_successor_has_been_silent_for_lo
     latest = Latest()
     latest.apply(blocks.pack(5, [Line(b"q", b"A:B", b"new")]), 100.0)
     assert latest.apply(blocks.pack(4, [Line(b"q", b"A:B", b"old")]), 109.0) == Changes()
+    assert latest.quotes == {"A:B": "new"}
+    late = latest.apply(blocks.pack(4, [Line(b"q", b"A:B", b"old"), *logged(bar(1, closed=True))]), 109.5)
+    assert late == Changes(closed=[Logged("7-0", "A:B@1m", bar(1, closed=True).decode())], log_epoch="x-1")
     assert latest.quotes == {"A:B": "new"}
     assert latest.apply(blocks.pack(4, [Line(b"q", b"A:B", b"old")]), 110.0) == Changes(["A:B"], new_leader=True)
 

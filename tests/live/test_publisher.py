@@ -1,5 +1,6 @@
 """The publisher against a real Redis: one step for hash and channel, and everything again after a loss."""
 
+import asyncio
 import json
 import threading
 import time
@@ -11,9 +12,10 @@ import pytest
 import redis
 
 from infrastructure.persistence import keys
-from infrastructure.persistence.live import Heard, LiveCache
+from infrastructure.persistence.live import AsyncLiveCache, Heard, LiveCache
 from infrastructure.tradingview.base import Quote, QuoteUpdate
 from marketdata.live import blocks
+from marketdata.live.board import CLOSED_LINES
 from marketdata.live.protocol import Feed
 from marketdata.live.publisher import Publisher
 from tests.live.source import bar_update
@@ -37,6 +39,7 @@ class Desk:
         assert self._listener.get_message(timeout=20) is None  # the subscription stands
         self.heard: list[tuple[str, str, Any]] = []
         self.fences: set[int] = set()
+        self.epochs: list[str] = []
 
     def until(self, holds: Callable[["Desk"], bool]) -> None:
         """Listens until it holds; a hang ends with the test's deadline."""
@@ -46,7 +49,10 @@ class Desk:
                 for kind, topic, text in blocks.unpack(message["data"]):
                     if kind == blocks.EPOCH:
                         self.fences.add(int(topic))
+                    elif kind == blocks.LOG:
+                        self.epochs.append(topic.decode())
                     else:
+                        text = text.partition(b" ")[2] if kind == blocks.CLOSED else text
                         self.heard.append((kind.decode(), topic.decode(), json.loads(text or b"null")))
 
     def has(self, kind: str, topic: str, **fields: Any) -> bool:
@@ -81,6 +87,33 @@ def test_values_are_in_the_hash_and_on_the_channel_under_the_fencing_number(desk
     assert desk.hash(keys.QUOTES, "last") == {"A:OLD": 9.0, "A:B": 1.0}
     assert desk.hash(keys.BARS, "c") == {"A:B@1m": 2.0, "A:B@5m": 3.0}
     assert desk.fences == {5}
+
+
+def test_a_closed_bar_is_logged_and_said_once_however_often_the_feed_gives_it(desk: Desk) -> None:
+    for close in (3.0, 3.0, 4.0, 4.0):
+        desk.publisher.bar(bar_update("A:B", "5m", 5, close, closed=True))
+    desk.publisher.lead_on(8)
+    desk.publisher.bar(bar_update("A:B", "5m", 5, 4.0, closed=True))
+    desk.publisher.bar(bar_update("A:B", "5m", 10, 5.0, closed=True))
+    desk.until(lambda one: one.has("c", "A:B@5m", c=5.0))
+    said = [line[2] for line in desk.heard if line[0] == "c"]
+    assert [(bar["t"], bar["c"]) for bar in said] == [(300_000, 3.0), (300_000, 4.0), (600_000, 5.0)]
+    entries = [entry for _, entry in desk.redis.xrange(keys.LOG) if entry[b"k"] == b"c"]
+    assert [json.loads(entry[b"j"]) for entry in entries] == said
+    assert {entry[b"t"] for entry in entries} == {b"A:B@5m"}
+
+
+def test_closed_bars_that_had_to_be_dropped_begin_another_log(redis_server: RedisServer) -> None:
+    with closing(Desk(redis_server)) as desk:
+        desk.allowed.clear()
+        desk.publisher.start()
+        for minute in range(CLOSED_LINES + 1):
+            desk.publisher.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
+        before = asyncio.run(AsyncLiveCache(redis_server.url).alog()).epoch
+        desk.allowed.set()
+        desk.until(lambda one: one.has("c", "A:B@1m", t=CLOSED_LINES * 60_000))
+        assert len(set(desk.epochs)) == 1
+        assert before not in desk.epochs
 
 
 def test_the_state_is_reported_when_it_changes_and_again_and_again_with_an_end(desk: Desk) -> None:
