@@ -14,7 +14,7 @@ PRICES = ("open", "high", "low", "close", "volume")
 @admin.register(Finding)
 class FindingAdmin(ReadOnlyAdmin):
     list_display = ("symbol", "interval", "kind", "bar", "reason", "shown_values", "seen", "seen_at")
-    list_filter = ("kind", "interval")
+    list_filter = ("kind", "interval", "symbol")
     search_fields = ("symbol", "reason")
     fields = (
         "symbol",

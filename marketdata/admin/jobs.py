@@ -1,10 +1,13 @@
 """Backfill jobs: ask for history, watch it come, stop it, let it go on."""
 
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,11 +18,12 @@ from django.utils.safestring import SafeString
 from infrastructure.errors import InfrastructureError
 from infrastructure.intervals import INTERVALS
 from marketdata.admin import marks
-from marketdata.admin.reading import PlatformAdmin
+from marketdata.admin.buttons import ButtonsAdmin
 from marketdata.models import BackfillJob, Symbol
 from marketdata.services import backfill_jobs
 from marketdata.services.backfill_jobs import STALLED, State
 
+REFRESH_S = 5
 WISH = ("symbol", "interval", "bars", "start_at", "end_at")
 
 
@@ -49,10 +53,11 @@ class BackfillJobForm(forms.ModelForm):
 
 
 @admin.register(BackfillJob)
-class BackfillJobAdmin(PlatformAdmin):
+class BackfillJobAdmin(ButtonsAdmin):
     form = BackfillJobForm
-    list_display = ("__str__", "status", "progress", "back_to", "new", "corrected", "created_by", "created_at", "error")
+    list_display = ("__str__", "status", "progress", "wish", "back_to", "rate", "left", "by", "created_at", "error")
     list_filter = ("state", "interval")
+    list_select_related = ("created_by",)
     search_fields = ("symbol", "error")
     actions = ("let_go_on", "pause", "cancel")
 
@@ -60,8 +65,9 @@ class BackfillJobAdmin(PlatformAdmin):
         if obj is None:
             return WISH
         return (
-            *WISH, "status", "progress", "error", "ended", "received", "new", "corrected", "documents", "requests",
-            "reached_at", "run", "failures", "created_by", "created_at", "started_at", "beat_at", "finished_at",
+            "symbol", "interval", "wish", "status", "progress", "back_to", "rate", "left", "error", "ended", "received",
+            "held", "new", "corrected", "documents", "requests", "revision", "run", "failures", "created_by",
+            "created_at", "started_at", "beat_at", "finished_at",
         )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: BackfillJob | None = None) -> Any:
@@ -72,28 +78,62 @@ class BackfillJobAdmin(PlatformAdmin):
     @admin.display(ordering="state")
     def status(self, job: BackfillJob) -> SafeString:
         stalled = job.state == State.RUNNING and job.beat_at and job.beat_at < timezone.now() - STALLED
-        return marks.mark("stalled" if stalled else job.state)
+        return marks.mark("stalled", title="Nobody has worked on it for minutes.") if stalled else marks.mark(job.state)
 
     @admin.display
     def progress(self, job: BackfillJob) -> SafeString:
         share = backfill_jobs.progress(job, timezone.now()).share
         total = "" if job.bars is None else f" of {job.bars:,}"
         return format_html(
-            '<progress max="100" value="{}"></progress> {}{}', round(share * 100), f"{job.received:,}", total
-        )
+            '<progress max="100" value="{}"></progress> {} %, {}{} bars',
+            round(share * 100), math.floor(share * 100), f"{job.held + job.received:,}", total,
+        )  # fmt: skip
+
+    @admin.display(description="wanted")
+    def wish(self, job: BackfillJob) -> str:
+        if job.revision is not None:
+            return "the whole series anew"
+        if job.start_at is None:
+            return f"{job.bars or 0:,} bars"
+        return f"{job.start_at:%Y-%m-%d} – {f'{job.end_at:%Y-%m-%d}' if job.end_at else 'now'}"
 
     @admin.display(description="back to", ordering="reached_at")
     def back_to(self, job: BackfillJob) -> str:
-        return marks.NEVER if job.reached_at is None else f"{job.reached_at:%Y-%m-%d}"
+        return marks.NEVER if job.reached_at is None else f"{job.reached_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="bars/s")
+    def rate(self, job: BackfillJob) -> str:
+        rate = backfill_jobs.progress(job, timezone.now()).rate
+        return marks.NEVER if rate is None else f"{rate:,.0f}"
+
+    @admin.display(description="time left")
+    def left(self, job: BackfillJob) -> str:
+        """Of work: what a paused or queued one will take."""
+        eta_s = backfill_jobs.progress(job, timezone.now()).eta_s
+        return marks.NEVER if eta_s is None else f"about {marks.duration(eta_s)}"
+
+    @admin.display(ordering="created_by", description="by")
+    def by(self, job: BackfillJob) -> str:
+        return str(job.created_by) if job.created_by else "the platform"
 
     # --- changes ---
+
+    def buttons(self, obj: BackfillJob) -> tuple[str, ...]:
+        if obj.state in backfill_jobs.RESUMABLE:
+            return ("let_go_on", "cancel") if obj.state == State.PAUSED else ("let_go_on",)
+        return ("pause", "cancel") if obj.state in backfill_jobs.WAITING else ()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Actions of the list change a job; on its page there is nothing to save."""
-        nothing = dict.fromkeys(("show_save", "show_save_and_add_another", "show_save_and_continue"), False)
-        return super().change_view(request, object_id, form_url, nothing | (extra_context or {}))
+        """Buttons change a job, there is nothing to save; while it is worked on, the page loads itself anew."""
+        job = self.get_object(request, unquote(object_id))
+        shown: dict[str, Any] = dict.fromkeys(
+            ("show_save", "show_save_and_add_another", "show_save_and_continue"), False
+        )
+        if job is not None and job.state in backfill_jobs.WAITING:
+            shown["refresh_s"] = REFRESH_S
+        return super().change_view(request, object_id, form_url, shown | (extra_context or {}))
 
     def has_delete_permission(self, request: HttpRequest, obj: BackfillJob | None = None) -> bool:
         return False  # cancelled instead; a schedule deletes old ones
@@ -104,9 +144,10 @@ class BackfillJobAdmin(PlatformAdmin):
         obj.created_by = request.user  # type: ignore[assignment]  # staff only
         backfill_jobs.enqueue(obj)
 
-    @admin.action(description="Let go on (paused, failed, cancelled)", permissions=["change"])
+    @admin.action(description="Let go on", permissions=["change"])
     def let_go_on(self, request: HttpRequest, queryset: QuerySet[BackfillJob]) -> None:
-        self._each(request, queryset, backfill_jobs.requeue, "queued again")
+        known = set(Symbol.objects.filter(pk__in=[job.symbol for job in queryset]).values_list("pk", flat=True))
+        self._each(request, queryset, backfill_jobs.requeue, "queued again", known)
 
     @admin.action(description="Pause", permissions=["change"])
     def pause(self, request: HttpRequest, queryset: QuerySet[BackfillJob]) -> None:
@@ -117,17 +158,29 @@ class BackfillJobAdmin(PlatformAdmin):
         self._each(request, queryset, backfill_jobs.cancel, "cancelled")
 
     def _each(
-        self, request: HttpRequest, queryset: QuerySet[BackfillJob], change: Callable[[BackfillJob], bool], done: str
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[BackfillJob],
+        change: Callable[[BackfillJob], bool],
+        done: str,
+        known: Collection[str] | None = None,
     ) -> None:
-        jobs = list(queryset)
+        """Says how many were changed, and of the others why not."""
+        changed: list[BackfillJob] = []
+        refused: Counter[str] = Counter()
         try:
-            changed = [job for job in jobs if change(job)]
+            for job in queryset:
+                if known is not None and job.symbol not in known:
+                    refused["of a symbol that was deleted"] += 1
+                elif change(job):
+                    changed.append(job)
+                else:
+                    refused[str(job.state)] += 1
         except InfrastructureError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return
         for job in changed:
             self.log_change(request, job, f"{done.capitalize()}.")
-        untouched = len(jobs) - len(changed)
-        rest = f"; {untouched} in another state were left alone" if untouched else ""
-        level = messages.WARNING if untouched else messages.SUCCESS
+        why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
+        rest = f"; left alone: {why}" if refused else ""
+        level = messages.WARNING if refused or not changed else messages.SUCCESS
         self.message_user(request, f"{marks.counted(len(changed), 'job')} {done}{rest}.", level)

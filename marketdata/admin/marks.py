@@ -15,6 +15,10 @@ def mark(state: str, text: str = "", title: str = "") -> SafeString:
     return format_html('<span class="mark mark-{}" title="{}">{}</span>', state, title, text or state)
 
 
+def linked(state: str, text: str, url: str) -> SafeString:
+    return format_html('<a class="mark mark-{}" href="{}">{}</a>', state, url, text)
+
+
 def counted(number: int, noun: str) -> str:
     """1 symbol, 2 symbols"""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -54,3 +58,29 @@ def kept_table(found: Iterable[Kept], now_ms: int) -> SafeString:
         ),
     )
     return format_html('<table class="kept">{}</table>', rows)
+
+
+def day(ms: int | None) -> str:
+    return NEVER if ms is None else f"{from_ms(ms):%Y-%m-%d}"
+
+
+def size(count: int) -> str:
+    """12 kB, 3.4 MB"""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """40 s, 12 min, 3 h 20 min, 4 days"""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{round(minutes / 1440)} days"

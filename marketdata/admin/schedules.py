@@ -9,12 +9,14 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from infrastructure.errors import InfrastructureError
 from infrastructure.scheduling import JobScheduler
-from marketdata.admin import marks
-from marketdata.admin.reading import PlatformAdmin, ReadOnlyAdmin
+from marketdata.admin import marks, queues
+from marketdata.admin.buttons import ButtonsAdmin
+from marketdata.admin.reading import ReadOnlyAdmin
 
 Schedule = apps.get_model("django_q", "Schedule")
 Success = apps.get_model("django_q", "Success")
@@ -58,15 +60,23 @@ class ScheduleChangeList(ChangeList):
         self.result_list = rows
 
 
-class ScheduleAdmin(PlatformAdmin):
+class ScheduleAdmin(ButtonsAdmin):
     form = ScheduleForm
     list_display = ("name", "enabled", "every", "cluster", "next_run", "last_run", "result")
     search_fields = ("name", "func")
     readonly_fields = ("name", "func", "args", "kwargs", "cluster", "next_run")
     actions = ("run_now",)
+    change_list_template = "marketdata/admin/schedules.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ScheduleChangeList
+
+    def get_urls(self) -> list[URLPattern]:
+        shown = self.admin_site.admin_view(queues.show)
+        return [path("queues/", shown, {"page": self}, "queues"), *super().get_urls()]
+
+    def buttons(self, obj: Any) -> tuple[str, ...]:
+        return ("run_now",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         timing = "cron" if obj and obj.schedule_type == Schedule.CRON else "minutes"
@@ -109,10 +119,11 @@ class ScheduleAdmin(PlatformAdmin):
         try:
             for row in queryset:
                 JobScheduler().run_now(row.name)
+                self.log_change(request, row, "Run now.")
         except InfrastructureError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
-        self.message_user(request, f"{queryset.count()} runs are queued.")
+        self.message_user(request, f"Queued {marks.counted(queryset.count(), 'run')}.", messages.SUCCESS)
 
 
 class ResultAdmin(ReadOnlyAdmin):

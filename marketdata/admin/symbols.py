@@ -1,13 +1,14 @@
 """Symbols: what is collected and streamed, how fresh it is, and the work an operator can start."""
 
 from typing import Any
+from urllib.parse import quote
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -18,13 +19,13 @@ from infrastructure.intervals import INTERVALS
 from infrastructure.scheduling import JobScheduler
 from infrastructure.times import to_ms
 from marketdata.admin import marks
-from marketdata.admin.reading import PlatformAdmin
-from marketdata.models import BackfillJob, BarSeries, Pull, Symbol
-from marketdata.services import backfill_jobs, overview, retention, symbols
+from marketdata.admin.symbol_pages import SymbolPages, selected
+from marketdata.models import BackfillJob, BarSeries, Finding, Pull, Symbol
+from marketdata.services import overview, retention, symbols
 from marketdata.services.freshness import Freshness
 
-BACKFILL_BARS = 5000
 CHOICES = [(name, name) for name in INTERVALS]
+SHOWN = ("kept", "series", "pulls", "findings", "jobs")
 FROM_THE_SOURCE = (
     "description", "type", "currency", "timezone", "session", "price_scale", "min_move", "has_volume", "has_intraday",
     "full_name", "pro_name", "venue", "update_mode", "delay_s", "aliases", "holidays", "corrections", "refreshed_at",
@@ -82,27 +83,47 @@ class FreshnessFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=[key for key, found in kept.items() if overview.worst(found) == self.value()])
 
 
+class NoticedFilter(admin.SimpleListFilter):
+    title = parameter_name = "noticed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("findings", "findings in its bars"), ("names", "a change of names"), ("error", "an error")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> QuerySet[Symbol]:
+        match self.value():
+            case "findings":
+                return queryset.filter(
+                    pk__in=list(Finding.objects.order_by().values_list("symbol", flat=True).distinct())
+                )
+            case "names":
+                return queryset.exclude(note="")
+            case "error":
+                return queryset.exclude(error="")
+        return queryset
+
+
 class SymbolChangeList(ChangeList):
-    """Asks once for what is kept of all the symbols on the page."""
+    """Asks once for what is kept of all the symbols on the page, and once for what was noticed."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
         now_ms = to_ms(timezone.now())
-        kept = overview.kept(rows, now_ms)
+        kept, noticed = overview.kept(rows, now_ms), overview.noticed(rows)
         for row in rows:
             row.freshness_mark = marks.freshness(kept[row.key], now_ms)
+            row.noticed = noticed[row.key]
         self.result_list = rows
 
 
 @admin.register(Symbol)
-class SymbolAdmin(PlatformAdmin):
+class SymbolAdmin(SymbolPages):
     form = SymbolForm
-    list_display = ("key", "description", "freshness", "active", "resolved", "delay", "collected", "error")
-    list_filter = (FreshnessFilter, "active", "type", "currency")
+    list_display = ("key", "description", "freshness", "noticed", "resolved", "delay", "collected", "error")
+    list_filter = (FreshnessFilter, NoticedFilter, "active", "type", "currency")
     search_fields = ("key", "description")
     search_help_text = "symbol or description"
-    actions = ("refresh_information", "pull_now", "backfill", "activate", "deactivate")
+    actions = ("refresh_information", "pull_now", "backfill", "activate", "retire", "delete_selected")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return SymbolChangeList
@@ -113,18 +134,33 @@ class SymbolAdmin(PlatformAdmin):
             return [(None, {"fields": wanted, "description": "The source is asked for the rest once it is saved."})]
         return [
             (None, {"fields": wanted}),
-            ("What is kept", {"fields": ("kept", "series", "pulls")}),
+            ("What is kept", {"fields": SHOWN}),
             ("From the source", {"fields": FROM_THE_SOURCE}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Symbol | None = None) -> tuple[str, ...]:
-        return () if obj is None else ("key", "kept", "series", "pulls", *FROM_THE_SOURCE)
+        """Retiring asks first, so `active` is no box to untick."""
+        return () if obj is None else ("key", "active", *SHOWN, *FROM_THE_SOURCE)
+
+    def buttons(self, obj: Symbol) -> tuple[str, ...]:
+        return ("refresh_information", "pull_now", "backfill", "retire" if obj.active else "activate")
 
     # --- columns ---
 
     @admin.display
     def freshness(self, row: Symbol) -> str:
-        return row.freshness_mark if row.active else marks.mark("inactive")  # type: ignore[attr-defined]
+        return row.freshness_mark if row.active else marks.mark("inactive", "retired")  # type: ignore[attr-defined]
+
+    @admin.display
+    def noticed(self, row: Symbol) -> SafeString | str:
+        found: overview.Noticed = row.noticed  # type: ignore[attr-defined]
+        shown = [marks.mark("stale", "names", row.note)] if row.note else []
+        if found.rebased:
+            shown.append(marks.mark("stale", "rebased", f"{', '.join(found.rebased)}: loaded anew"))
+        if found.findings:
+            url = reverse("admin:marketdata_finding_changelist") + f"?symbol={quote(row.key)}"
+            shown.append(marks.linked("stale", marks.counted(found.findings, "finding"), url))
+        return SafeString(" ".join(shown)) or marks.NEVER
 
     @admin.display(description="prices from")
     def resolved(self, row: Symbol) -> str:
@@ -146,16 +182,33 @@ class SymbolAdmin(PlatformAdmin):
 
     @admin.display(description="series")
     def series(self, row: Symbol) -> SafeString | str:
+        rebased = overview.noticed([row])[row.key].rebased
         links = (
-            (reverse("admin:marketdata_barseries_change", args=[one.pk]), one.interval)
+            (
+                reverse("admin:marketdata_barseries_change", args=[one.pk]),
+                one.interval,
+                marks.mark("stale", "rebased", "loaded anew") if one.interval in rebased else "",
+            )
             for one in BarSeries.objects.filter(symbol=row.key)
         )
-        return format_html_join(", ", '<a href="{}">{}</a>', links) or "no bars yet"
+        return format_html_join(", ", '<a href="{}">{}</a> {}', links) or "no bars yet"
 
     @admin.display(description="failed pulls")
     def pulls(self, row: Symbol) -> SafeString | str:
         failed = [one for one in Pull.objects.filter(symbol=row.key) if one.error]
         return format_html_join(SafeString("<br>"), "{}: {}", ((one.interval, one.error) for one in failed)) or "none"
+
+    @admin.display
+    def findings(self, row: Symbol) -> SafeString | str:
+        count = Finding.objects.filter(symbol=row.key).count()
+        url = reverse("admin:marketdata_finding_changelist") + f"?symbol={quote(row.key)}"
+        return marks.linked("stale", marks.counted(count, "finding"), url) if count else "none"
+
+    @admin.display(description="backfill jobs")
+    def jobs(self, row: Symbol) -> SafeString:
+        url = reverse("admin:marketdata_backfilljob_changelist") + f"?symbol={quote(row.key)}"
+        count = BackfillJob.objects.filter(symbol=row.key).count()
+        return format_html('<a href="{}">{}</a>', url, marks.counted(count, "job"))
 
     # --- changes ---
 
@@ -190,33 +243,24 @@ class SymbolAdmin(PlatformAdmin):
                 return
         self.message_user(request, f"New bars of {marks.counted(len(rows), 'symbol')} are being pulled.")
 
-    @admin.action(description=f"Backfill the newest {BACKFILL_BARS:,} bars", permissions=["change"])
-    def backfill(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
-        jobs = [
-            BackfillJob(symbol=row.key, interval=name, bars=BACKFILL_BARS, created_by=request.user)  # type: ignore[misc]
-            for row in queryset
-            for name in row.collect_intervals
-        ]
-        try:
-            for job in jobs:
-                backfill_jobs.enqueue(job)
-        except InfrastructureError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return
-        queued, listed = marks.counted(len(jobs), "backfill"), reverse("admin:marketdata_backfilljob_changelist")
-        self.message_user(request, format_html('Queued {}: <a href="{}">jobs</a>.', queued, listed))
+    @admin.action(description="Backfill…", permissions=["history"])
+    def backfill(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> HttpResponse:
+        return self.ask(request, "history", selected(queryset))
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
-        self._set_active(request, queryset, True)
+        retired = list(queryset.filter(active=False))
+        for row in retired:
+            self.log_change(request, row, "Activated.")
+        count = queryset.filter(active=False).update(active=True)
+        text = f"Activated {marks.counted(count, 'symbol')}: schedules and feed take them up within seconds."
+        self.message_user(request, text if count else "Active already.")
 
-    @admin.action(description="Deactivate: neither pulled nor streamed", permissions=["change"])
-    def deactivate(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> None:
-        self._set_active(request, queryset, False)
+    @admin.action(description="Retire…", permissions=["change"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> HttpResponse:
+        return self.ask(request, "retire", selected(queryset))
 
-    def _set_active(self, request: HttpRequest, queryset: QuerySet[Symbol], active: bool) -> None:
-        changed = queryset.exclude(active=active)
-        for row in changed:
-            self.log_change(request, row, f"{'Activated' if active else 'Deactivated'}.")
-        count = changed.update(active=active)
-        self.message_user(request, f"{'Activated' if active else 'Deactivated'} {marks.counted(count, 'symbol')}.")
+    @admin.action(description="Delete…", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Symbol]) -> HttpResponse:
+        """In the place of Django's own, which knows nothing of what belongs to a symbol."""
+        return self.ask(request, "delete", selected(queryset))

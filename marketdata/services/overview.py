@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Count
+
 from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.intervals import parse_interval
 from infrastructure.persistence import Cache, Database, QuoteStore, keys, mongodb_errors
-from marketdata.models import BackfillJob, Symbol
+from infrastructure.scheduling import JobScheduler, QueueSize
+from marketdata.models import BackfillJob, Finding, Symbol
 from marketdata.services import hours, series, upstream
 from marketdata.services.freshness import Freshness, of_bars, of_quote
 
@@ -56,6 +59,25 @@ def worst(found: Iterable[Kept]) -> Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """`findings` counts those in its bars; `rebased` names intervals that wait to be loaded anew."""
+
+    findings: int = 0
+    rebased: tuple[str, ...] = ()
+
+
+@mongodb_errors()
+def noticed(symbols: Iterable[Symbol]) -> dict[str, Noticed]:
+    """By key, in two round trips however many."""
+    names = [row.key for row in symbols]
+    findings = Counter(Finding.objects.filter(symbol__in=names).values_list("symbol", flat=True))
+    rebased: dict[str, tuple[str, ...]] = {}
+    for one in Database().collection("bar_series").find({"symbol": {"$in": names}, "rebase": {"$ne": None}}):
+        rebased[one["symbol"]] = (*rebased.get(one["symbol"], ()), one["interval"])
+    return {key: Noticed(findings[key], rebased.get(key, ())) for key in names}
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """None stands for what cannot be asked at the moment."""
 
@@ -63,6 +85,9 @@ class Overview:
     switch: upstream.State | None
     symbols: dict[Freshness, int] | None
     jobs: dict[str, int] | None
+    findings: dict[str, int] | None
+    names: int | None
+    queues: dict[str, QueueSize] | None
 
 
 def overview(now_ms: int) -> Overview:
@@ -72,9 +97,11 @@ def overview(now_ms: int) -> Overview:
     except InfrastructureError:
         feed = None
     try:
-        return Overview(feed, upstream.state(), _symbols(now_ms), _jobs())
+        return Overview(
+            feed, upstream.state(), _symbols(now_ms), _jobs(), _findings(), _names(), JobScheduler().queue_sizes()
+        )
     except Unavailable:
-        return Overview(feed, None, None, None)
+        return Overview(feed, None, None, None, None, None, None)
 
 
 @mongodb_errors()
@@ -87,3 +114,15 @@ def _symbols(now_ms: int) -> dict[Freshness, int]:
 def _jobs() -> dict[str, int]:
     unfinished = ("queued", "running", "paused", "failed")
     return dict(Counter(BackfillJob.objects.filter(state__in=unfinished).values_list("state", flat=True)))
+
+
+@mongodb_errors()
+def _findings() -> dict[str, int]:
+    """By kind; the collection is bounded."""
+    counted = Finding.objects.order_by().values("kind").annotate(count=Count("pk")).order_by("kind")
+    return {one["kind"]: one["count"] for one in counted}
+
+
+@mongodb_errors()
+def _names() -> int:
+    return Symbol.objects.filter(active=True).exclude(note="").count()

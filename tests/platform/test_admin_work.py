@@ -98,31 +98,12 @@ def test_actions_enqueue_work_and_say_who_did_it(furnished: str, client_of: Clie
         f"marketdata.tasks.pull_bars ('1m',) {{'only': ['{COIN}']}}",
         f"marketdata.tasks.pull_bars ('1d',) {{'only': ['{COIN}']}}",
     ]
-    BackfillJob.objects.all().delete()
-    page = text(act(client, "symbol", "backfill", COIN))
-    assert "Queued 2 backfills: " in page
-    jobs = BackfillJob.objects.order_by("interval")
-    assert [(job.symbol, job.interval, job.bars, str(job.created_by)) for job in jobs] == [
-        (COIN, "1d", 5000, "a-operator"),
-        (COIN, "1m", 5000, "a-operator"),
-    ]
-    assert len(queue("backfills")) == 2
-
-
-def test_symbols_are_activated_and_deactivated_with_an_entry_in_the_log(furnished: str, client_of: ClientOf) -> None:
-    client = client_of("operator")
-    assert "Activated 1 symbol." in text(act(client, "symbol", "activate", COIN, SHARE))
-    assert "Deactivated 2 symbols." in text(act(client, "symbol", "deactivate", COIN, SHARE))
-    assert {row.key: row.active for row in Symbol.objects.all()} == {COIN: False, SHARE: False}
-    assert sorted((entry.object_id, entry.change_message) for entry in LogEntry.objects.all()) == [
-        (COIN, "Deactivated."), (SHARE, "Activated."), (SHARE, "Deactivated."),
-    ]  # fmt: skip
 
 
 def test_a_viewer_can_start_nothing(furnished: str, client_of: ClientOf) -> None:
     before = list(Symbol.objects.order_by("pk").values())
     client = client_of("viewer")
-    for action in ("refresh_information", "pull_now", "backfill", "activate", "deactivate"):
+    for action in ("refresh_information", "pull_now", "backfill", "activate", "retire", "delete_selected"):
         act(client, "symbol", action, COIN, SHARE)
     assert list(Symbol.objects.order_by("pk").values()) == before
     assert (queue(), queue("backfills"), BackfillJob.objects.count()) == ([], [], 1)
@@ -156,30 +137,6 @@ def test_a_wrong_job_is_refused(furnished: str, client_of: ClientOf, changes: di
     errors = answer.context["adminform"].form.errors
     assert [message for field in errors.values() for message in field] == [error]
     assert (BackfillJob.objects.count(), queue("backfills")) == (1, [])
-
-
-def test_jobs_are_stopped_and_let_go_on(furnished: str, client_of: ClientOf) -> None:
-    client = client_of("operator")
-    (job,) = BackfillJob.objects.all()
-    done = BackfillJob.objects.create(symbol=COIN, interval="1d", bars=5, state="done")
-    page = text(act(client, "backfilljob", "cancel", job.pk, done.pk))
-    assert "1 job cancelled; 1 in another state were left alone." in page
-    act(client, "backfilljob", "let_go_on", job.pk, done.pk)
-    job.refresh_from_db()
-    assert (job.state, job.run, queue("backfills")) == (
-        "queued", 1, [f"marketdata.tasks.run_backfill ('{job.pk}', 1) {{}}"],
-    )  # fmt: skip
-    act(client, "backfilljob", "pause", job.pk)
-    job.refresh_from_db()
-    assert job.state == "paused"
-    assert BackfillJob.objects.get(pk=done.pk).state == "done"
-
-
-def test_a_running_job_shows_how_far_it_is_and_that_nobody_works_on_it(furnished: str, client_of: ClientOf) -> None:
-    BackfillJob.objects.update(beat_at=datetime(2026, 1, 1, tzinfo=UTC))
-    page = text(client_of("viewer").get(reverse("admin:marketdata_backfilljob_changelist")))
-    assert '<progress max="100" value="40"></progress> 40 of 100' in page
-    assert "mark-stalled" in page
 
 
 def test_the_switch_says_who_turned_it_and_why(furnished: str, client_of: ClientOf) -> None:
