@@ -19,6 +19,7 @@ from infrastructure.tradingview.config import TradingViewConfig
 
 #: Of one message. 20,000 bars are 2 MB; a frame may announce 2**63 bytes.
 MAX_MESSAGE_BYTES = 64 * 2**20
+READ_BYTES = 256 * 2**10
 CONNECT_S = 10.0
 CLOSE_S = 1.0
 
@@ -27,16 +28,23 @@ DRIVER_ERRORS = (websocket.WebSocketException, OSError, ValueError)
 
 
 class _Socket:
-    """A socket whose every call ends by one moment, however many bytes drip in, and that reads a bounded message."""
+    """A socket whose every call ends by one moment, however many bytes drip in, and that reads a bounded message.
+
+    It reads ahead: the driver asks for an answer's head byte by byte and for a message in small pieces, and each call
+    to the system would cost more than its bytes, most of all among many threads.
+    """
 
     def __init__(self, plain: socket.socket) -> None:
         self.until = 0.0  # monotonic seconds
         self.received = 0  # bytes of the present message
         self._socket = plain
+        self._ahead = memoryview(b"")
 
     def recv(self, size: int) -> bytes:
-        self._socket.settimeout(max(self.until - time.monotonic(), 0.001))
-        data = self._socket.recv(size)
+        if not self._ahead:
+            self._socket.settimeout(max(self.until - time.monotonic(), 0.001))
+            self._ahead = memoryview(self._socket.recv(READ_BYTES))
+        data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
         self.received += len(data)
         if self.received > MAX_MESSAGE_BYTES:
             raise websocket.WebSocketPayloadException(f"a message of more than {MAX_MESSAGE_BYTES} bytes")

@@ -6,7 +6,6 @@ is most of the speed.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -116,8 +115,25 @@ class SymbolFacts(Struct, frozen=True):
         )
 
 
+class _Values(Struct, array_like=True, frozen=True, gc=False):
+    """What stands behind the volume is left out. No tuple: the garbage collector would watch each of thousands."""
+
+    time_s: float
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float = NOTHING
+
+
+#: One of them in MessagePack: an array's head, then the doubles, each behind a byte that says what it is.
+_PACKED = np.dtype(
+    {"names": _Values.__struct_fields__, "formats": [">f8"] * 6, "offsets": range(2, 55, 9), "itemsize": 55}
+)
+
+
 class _Point(Struct, frozen=True, gc=False):
-    v: tuple[float, ...]
+    v: _Values
     i: int = 0
 
 
@@ -164,25 +180,15 @@ def ordered(bars: Bars) -> Bars:
     return bars[order[np.append(times[1:] != times[:-1], True)]]
 
 
-def _columns(rows: list[tuple[float, ...]]) -> Bars:
-    """Rows of time (seconds), open, high, low, close[, volume[, more plots]]."""
-    widths = set(map(len, rows))
-    if not rows:
-        return Bars.empty()
-    if min(widths) < 5:
-        raise Malformed("TradingView sent a bar of fewer than five numbers.", str(min(rows, key=len)))
-    if len(widths) > 1:
-        rows = [(row if len(row) > 5 else (*row, NOTHING))[:6] for row in rows]
-        widths = {6}
-    width = widths.pop()
-    table = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * width).reshape(-1, width)
-    if (np.abs(table[:, 0]) > MAX_TIME_S).any():
-        raise Malformed("TradingView sent a bar without a time.", str(rows[int(np.abs(table[:, 0]).argmax())]))
-    table[table >= NOTHING] = np.nan
-    priceless = np.isnan(table[:, 1:5]).any(axis=1)
-    if priceless.any():
-        table = table[~priceless]
-    times = np.rint(table[:, 0] * 1000).astype(np.int64)
-    volume = table[:, 5].copy() if width > 5 else np.full(len(table), np.nan)
-    opens, highs, lows, closes = (table[:, column].copy() for column in range(1, 5))
-    return Bars(times, opens, highs, lows, closes, volume)
+def _columns(rows: list[_Values]) -> Bars:
+    """By way of MessagePack: numpy reads its doubles where they stand, which is much faster than object by object."""
+    packed = msgspec.msgpack.encode(rows)
+    table = np.frombuffer(packed, _PACKED, offset=len(packed) - len(rows) * _PACKED.itemsize)
+    time_s, *prices, volume = (table[name].astype(np.float64) for name in _Values.__struct_fields__)
+    senseless = np.abs(time_s) > MAX_TIME_S
+    if senseless.any():
+        raise Malformed("TradingView sent a bar without a time.", str(rows[int(senseless.argmax())]))
+    volume[volume >= NOTHING] = np.nan
+    bars = Bars(np.rint(time_s * 1000).astype(np.int64), *prices, volume)
+    priceless = np.logical_or.reduce([price >= NOTHING for price in prices])
+    return bars[~priceless] if priceless.any() else bars
