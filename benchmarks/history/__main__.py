@@ -15,8 +15,10 @@ from infrastructure.embedded.ports import LOOPBACK, find_free
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=("store", "backfill", "growth"))
+    parser.add_argument("parts", nargs="*", metavar="PART")
     parts = parser.parse_args().parts
+    if unknown := set(parts) - {"store", "backfill", "growth"}:
+        parser.error(f"there is no part {', '.join(unknown)}")
     report = Report("history")
     redis_port = find_free()
     os.environ["REDIS_URL"] = f"redis://{LOOPBACK}:{redis_port}"
