@@ -70,3 +70,8 @@ def as_page(answer: list[Any]) -> LogPage:
     epoch, first, rows = answer
     entries = [LogEntry(offset.decode(), *fields[1::2]) for offset, fields in rows]
     return LogPage(epoch.decode(), first.decode(), entries)
+
+
+def newest_marked(marks: bytes) -> int:
+    """Time of the newest bar among the marks of a topic."""
+    return max(int(mark.partition(b":")[0]) for mark in marks.split())

@@ -13,6 +13,7 @@ from infrastructure.persistence.closed_log import (
     READ_LOG,
     LogPage,
     as_page,
+    newest_marked,
 )
 from infrastructure.persistence.redis import Cache, redis_errors
 from infrastructure.persistence.redis_async import AsyncCache
@@ -92,6 +93,11 @@ class LiveCache(Cache):
         names = (keys.FENCE, keys.QUOTES, keys.BARS, keys.FEED, keys.LIVE, keys.LOG, keys.LOG_EPOCH, keys.LOG_MARKS)
         script = SPEAK_LOGGED if said else SPEAK
         return Heard(self._client.eval(script, len(names), *names, *arguments, *pairs, *gone_bars, *said))
+
+    @redis_errors()
+    def logged_until(self) -> dict[str, int]:
+        """Open of the newest closed bar in the log, by SYMBOL@interval; empty where the log was lost."""
+        return {topic.decode(): newest_marked(marks) for topic, marks in self._client.hgetall(keys.LOG_MARKS).items()}
 
 
 class AsyncLiveCache(AsyncCache):

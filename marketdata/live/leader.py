@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infrastructure.errors import InfrastructureError
+from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, QuoteStore, at_most
 from infrastructure.persistence.live import LiveCache
 from infrastructure.tradingview.base import (
@@ -29,8 +30,8 @@ from infrastructure.tradingview.base import (
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.live.bar_writer import FULL, BarWriter
 from marketdata.live.holes import Holes
-from marketdata.live.in_order import InOrder
-from marketdata.live.protocol import Feed, bar_topic
+from marketdata.live.in_order import InOrder, Pair
+from marketdata.live.protocol import Feed, bar_topic, split_topic
 from marketdata.live.publisher import Publisher
 from marketdata.live.series import SeriesOf
 from marketdata.live.wanted import Streamable, all_closed, streamable, wanted
@@ -70,7 +71,7 @@ class Leader:
         with at_most(STORE_LIMIT_S):
             stored = self._quotes.load()
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
-        self._in_order = InOrder(self._publisher.bar, {})
+        self._in_order = InOrder(self._publisher.bar, _said_before(cache))
         self._writer = BarWriter(store, SeriesOf(store), self._in_order)
         self._holes = Holes(store, history, self._writer.put, self._in_order)
         self._stream = StreamState("connecting", "", now_ms())
@@ -232,6 +233,17 @@ class Leader:
     def _streamed_hours(self) -> list[TradingHours | None]:
         symbols = self._symbols
         return [symbols[key].hours for key in self._wanted.quotes if key in symbols]
+
+
+def _said_before(cache: LiveCache) -> dict[Pair, int]:
+    """The newest closed bars that leaders before this one have said; nothing while Redis is away or was emptied."""
+    try:
+        logged = cache.logged_until()
+    except InfrastructureError as error:  # the publisher says that Redis is away
+        logger.debug("what was said before is not known: %s", error)
+        return {}
+    found = {split_topic(topic): time_ms for topic, time_ms in logged.items()}
+    return {(key, INTERVALS[name]): time_ms for (key, name), time_ms in found.items() if name in INTERVALS}
 
 
 def now_ms() -> int:

@@ -12,10 +12,10 @@ import redis
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, QuoteStore, keys
 from infrastructure.persistence.live import LiveCache
-from infrastructure.tradingview.base import Quote, Wanted
+from infrastructure.tradingview.base import Quote, SeriesBegun, Wanted
 from marketdata.live.feed import FeedProcess
 from marketdata.models import Symbol
-from tests.live.source import Source
+from tests.live.source import MINUTE_MS, Source, bar_update
 from tests.persistence.conftest import RedisServer
 
 ONE_MINUTE = INTERVALS["1m"]
@@ -78,6 +78,12 @@ def feed_state(cache: LiveCache) -> str:
 
 def last(cache: LiveCache) -> dict[str, float]:
     return {symbol: json.loads(text)["last"] for symbol, text in cache.quotes().items()}
+
+
+def logged(cache: LiveCache, topic: str) -> list[int]:
+    """Minutes of the closed bars that everybody was told of, in order."""
+    entries = [entry for _, entry in cache._client.xrange(keys.LOG)]
+    return [json.loads(entry[b"j"])["t"] // MINUTE_MS for entry in entries if entry[b"t"] == topic.encode()]
 
 
 def configure(key: str, **fields: object) -> None:
@@ -178,6 +184,32 @@ def test_one_leads_the_other_stands_by_and_takes_over_with_a_higher_number(
             eventually(lambda: last(cache) == {"TEST:TICK": 2.0})
             assert cache.get_json(keys.FEED)["fence"] == 2
             assert first.sources[0].closed
+
+
+def test_a_new_leader_says_what_the_one_before_could_not(database: Database, cache: LiveCache) -> None:
+    """Its last closed bars were stored, by it or by a pull, but nobody heard of them."""
+    configure("TEST:TICK", stream_intervals=["1m"])
+    with running(database, cache) as first:
+        for minute in (1, 2):
+            first.source.bar("TEST:TICK", "1m", minute, 2.0, closed=True)
+        eventually(lambda: logged(cache, "TEST:TICK@1m") == [1, 2])
+    store = BarStore(database)
+    series = store.find("TEST:TICK", ONE_MINUTE)
+    assert series is not None
+    store.push((series, bar_update("TEST:TICK", "1m", minute, 3.0, closed=True).bar) for minute in (3, 4))
+    with running(database, cache) as second:
+        second.source.say(SeriesBegun("TEST:TICK", ONE_MINUTE, 4 * MINUTE_MS))
+        for minute in (4, 5):
+            second.source.bar("TEST:TICK", "1m", minute, 3.0, closed=True)
+        eventually(lambda: logged(cache, "TEST:TICK@1m") == [1, 2, 3, 4, 5])
+
+
+def test_interest_of_browsers_is_released_after_a_grace_time(database: Database, cache: LiveCache) -> None:
+    configure("NASDAQ:AAPL", active=False)
+    with running(database, cache) as run:
+        cache.add_interest(["NASDAQ:AAPL"], 2.5)
+        run.source.wait_for(lambda source: "NASDAQ:AAPL" in source.wanted.quotes)
+        run.source.wait_for(lambda source: "NASDAQ:AAPL" not in source.wanted.quotes)
 
 
 def test_a_leader_whose_lease_was_taken_steps_down_and_writes_nothing_more(
