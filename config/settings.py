@@ -52,11 +52,21 @@ TRUSTED_PROXIES = env.words("TRUSTED_PROXIES", ("127.0.0.1", "::1"))
 ANONYMOUS_VIEWING = env.switch("ANONYMOUS_VIEWING", MONGODB_EMBEDDED)
 
 # --- Source of market data ------------------------------------------------------------------------------------------
-MARKETDATA_SOURCE = env.choice("MARKETDATA_SOURCE", "simulator", ("simulator", "tradingview"))
-MARKETDATA_PROVIDER = env.text("MARKETDATA_PROVIDER", "infrastructure.tradingview.TradingViewProvider")
-MARKETDATA_STREAM_PROVIDER = env.text(
-    "MARKETDATA_STREAM_PROVIDER", "infrastructure.tradingview.TradingViewWebSocketProvider"
+MARKETDATA_SOURCE = env.choice("MARKETDATA_SOURCE", "simulator", ("simulator", "tradingview", "replay"))
+_REPLAYED = MARKETDATA_SOURCE == "replay"
+MARKETDATA_PROVIDER = env.text(
+    "MARKETDATA_PROVIDER",
+    "infrastructure.replay.ReplayProvider" if _REPLAYED else "infrastructure.tradingview.TradingViewProvider",
 )
+MARKETDATA_STREAM_PROVIDER = env.text(
+    "MARKETDATA_STREAM_PROVIDER",
+    "infrastructure.replay.ReplayStreamProvider"
+    if _REPLAYED
+    else "infrastructure.tradingview.TradingViewWebSocketProvider",
+)
+#: The capture that `replay` plays, and recorded seconds in one of ours.
+REPLAY_FILE = env.text("REPLAY_FILE")
+REPLAY_SPEED = env.number("REPLAY_SPEED", 1, 0.01, 1_000_000)
 #: `off` stops every request to the source, whatever the admin's switch says.
 UPSTREAM = env.switch("UPSTREAM", True)
 #: Called by the adapters before they send anything to the source; raises Rejected while the switch is off.

@@ -6,6 +6,7 @@ hold a password. Ids are never used again for something else; `docs/configuratio
 
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -59,6 +60,11 @@ def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
         except ImportError as error:
             hint = "Write the dotted path of a class or function."
             found.append(Error(f"{name} cannot be imported: {error}.", hint, id="infrastructure.E008"))
+    if settings.MARKETDATA_SOURCE == "replay" and not Path(settings.REPLAY_FILE).is_file():
+        hint = "Name a capture that `manage.py runfeed --record` wrote."
+        found.append(
+            Error("REPLAY_FILE names no file, but MARKETDATA_SOURCE is replay.", hint, id="infrastructure.E009")
+        )
     return found
 
 

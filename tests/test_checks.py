@@ -166,6 +166,16 @@ def test_django_runs_every_check_of_this_module() -> None:
     assert registered == {name for name in vars(infrastructure.checks) if name.startswith("check_")}
 
 
+def test_a_replay_needs_its_recording(tmp_path: Path) -> None:
+    with configured("replay", REPLAY_FILE=""):
+        assert found() == [("infrastructure.E009", "REPLAY_FILE")]
+    with configured("replay", REPLAY_FILE=str(tmp_path / "none")):
+        assert found() == [("infrastructure.E009", "REPLAY_FILE")]
+    (tmp_path / "one").touch()
+    with configured("replay", REPLAY_FILE=str(tmp_path / "one")):
+        assert found() == []
+
+
 def test_each_id_is_used_for_one_thing() -> None:
     ids = re.findall(r'id="(infrastructure\.[EW]\d{3})"', Path(infrastructure.checks.__file__).read_text())
-    assert len(ids) == len(set(ids)) == 9
+    assert len(ids) == len(set(ids)) == 10

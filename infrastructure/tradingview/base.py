@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from infrastructure.bars import Bar, Bars
+from infrastructure.errors import Rejected
 from infrastructure.intervals import Interval
 
 
@@ -245,9 +246,21 @@ class IStreamProvider(ABC):
     @abstractmethod
     def want(self, wanted: Wanted) -> None: ...
 
+    def clock_ms(self, now_ms: int) -> int:
+        """The moment that the stream is at: ours, unless it is played from a recording."""
+        return now_ms
+
     @abstractmethod
     def close(self) -> None:
         """Stop and join; no call of `sink` happens after it returns."""
+
+
+def refuse_impossible(symbol: str, bars: int | None, start_ms: int | None, end_ms: int | None) -> None:
+    """Rejected where `pages` is asked for what nobody can have."""
+    if bars is not None and bars < 1:
+        raise Rejected(f"{bars} bars of {symbol} cannot be asked for.")
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise Rejected(f"The range of {symbol} ends before it starts.")
 
 
 def delay_of(update_mode: str) -> int:

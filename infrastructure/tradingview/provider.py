@@ -14,10 +14,10 @@ from typing import Any, Protocol, Self
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled, Unavailable
+from infrastructure.errors import InfrastructureError, Malformed, Throttled, Unavailable
 from infrastructure.http_client import HttpClient
 from infrastructure.intervals import INTERVALS, Interval
-from infrastructure.tradingview.base import History, IDataProvider, Quote, SymbolInfo, SymbolMatch
+from infrastructure.tradingview.base import History, IDataProvider, Quote, SymbolInfo, SymbolMatch, refuse_impossible
 from infrastructure.tradingview.budget import RequestBudget
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.history import HistoryRequest
@@ -97,10 +97,7 @@ class TradingViewProvider(IDataProvider):
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> Iterator[History]:
-        if bars is not None and bars < 1:
-            raise Rejected(f"{bars} bars of {symbol} cannot be asked for.")
-        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
-            raise Rejected(f"The range of {symbol} ends before it starts.")
+        refuse_impossible(symbol, bars, start_ms, end_ms)
         return self._pages(symbol, interval, bars=bars, start_ms=start_ms, end_ms=end_ms)
 
     def close(self) -> None:

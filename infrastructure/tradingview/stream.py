@@ -105,6 +105,10 @@ class Stream:
         if self._spoilt and now_ms >= self._renewal.due_ms:
             self._renew(now_ms)
         self._open_series(now_ms)
+        return self.passed(now_ms)
+
+    def passed(self, now_ms: int) -> list[StreamEvent]:
+        """The newest bars as closed, once their time has passed."""
         return [event for series in self._series.values() for event in series.tick(now_ms)]
 
     def is_silent(self, now_ms: int, since_ms: int) -> bool:

@@ -10,6 +10,7 @@ from infrastructure.tradingview import (
     TradingViewProvider,
     TradingViewWebSocketProvider,
 )
+from infrastructure.tradingview.websocket import Listener
 
 __all__ = [
     "IDataProvider",
@@ -26,6 +27,7 @@ def get_provider() -> IDataProvider:
     return provider
 
 
-def get_stream_provider() -> IStreamProvider:
-    provider: IStreamProvider = import_string(settings.MARKETDATA_STREAM_PROVIDER).from_settings()
+def get_stream_provider(*listener: Listener) -> IStreamProvider:
+    """`listener` hears the connections of a source that has some, to record them."""
+    provider: IStreamProvider = import_string(settings.MARKETDATA_STREAM_PROVIDER).from_settings(*listener)
     return provider

@@ -178,7 +178,7 @@ SETTINGS = [
     ({"TRADINGVIEW_TIMEOUT_S": "soon"}, "TRADINGVIEW_TIMEOUT_S must be a number between 0.1 and 300, not 'soon'."),
     (
         {"MARKETDATA_SOURCE": "yahoo"},
-        "MARKETDATA_SOURCE must be one of simulator, tradingview, not 'yahoo'.",
+        "MARKETDATA_SOURCE must be one of simulator, tradingview, replay, not 'yahoo'.",
     ),
     (
         {"TRADINGVIEW_WEBSOCKET_URL": "http://u:made-up@127.0.0.1/"},
