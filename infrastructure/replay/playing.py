@@ -18,7 +18,7 @@ from infrastructure.errors import InfrastructureError, Malformed
 from infrastructure.intervals import INTERVALS
 from infrastructure.replay.lines import Record
 from infrastructure.tradingview import frames
-from infrastructure.tradingview.base import State, StreamEvent, SymbolInfo, Wanted
+from infrastructure.tradingview.base import State, StreamEvent, SymbolInfo, Wanted, worst
 from infrastructure.tradingview.chart import RESOLVE, SERIES
 from infrastructure.tradingview.messages import Parameters, QuoteData, SeriesCompleted, SymbolResolved
 from infrastructure.tradingview.session import ANONYMOUS, Session
@@ -57,14 +57,18 @@ def moments(records: Iterable[Record]) -> Iterator[Moment]:
 
 
 class Player:
-    """`state` is that of the recorded stream, with the reason; `infos` what was said of symbols so far."""
+    """`infos` is what was said of symbols so far, `server_ms` the source's clock when it was last heard."""
 
     def __init__(self) -> None:
-        self.state: tuple[State, str] = ("connecting", "")
         self.infos: dict[str, SymbolInfo] = {}
         self.server_ms = 0
         self._connections: dict[int, _Connection] = {}
-        self._lost: dict[int, str] = {}  # connections that were to be made again, and why
+        self._states: dict[int, tuple[State, str]] = {}  # of connections that are open, or are to be made again
+
+    @property
+    def state(self) -> tuple[State, str]:
+        """That of the recorded stream, with the reason."""
+        return worst(self._states.values()) if self._states else ("connecting", "")
 
     def play(self, moment: Moment) -> list[StreamEvent]:
         record = moment.record
@@ -73,6 +77,7 @@ class Player:
         match record.kind:
             case "+":
                 self._connections[record.connection] = _Connection(self.infos)
+                self._states.setdefault(record.connection, ("connecting", ""))
             case "-":
                 self._end(record.connection, record.text)
             case "!":
@@ -95,16 +100,14 @@ class Player:
             return []
         self.server_ms = connection.server_ms(record.wall_ms)
         if events:
-            self._lost.pop(record.connection, None)
-            if not self._lost:
-                self.state = ("live", "")
+            self._states[record.connection] = ("live", "")
         return events
 
     def _end(self, number: int, reason: str) -> None:
         self._connections.pop(number, None)
+        self._states.pop(number, None)
         if reason:
-            self._lost[number] = reason
-            self.state = ("reconnecting", reason)
+            self._states[number] = ("reconnecting", reason)
 
 
 class _Connection:

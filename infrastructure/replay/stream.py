@@ -81,27 +81,27 @@ class ReplayStreamProvider(IStreamProvider):
 
     def _run(self) -> None:
         """Supervised: nothing that a recording holds, and no bug of the sink, ends the process."""
-        player = Player()
+        end: tuple[State, str] = ("stopped", f"The recording {self._config.path.name} has ended.")
         try:
-            self._rest(player, until_wanted=True)
-            self._play(player)
+            self._rest(("connecting", ""), until_wanted=True)
+            self._play()
             self._over = True
-            player.state = ("stopped", f"The recording {self._config.path.name} has ended.")
         except InfrastructureError as error:
             logger.error("%s", error)
-            player.state = ("refused", str(error))
+            end = ("refused", str(error))
         except Exception:
             logger.exception("the replay failed")
-            player.state = ("stopped", "The replay failed; the log says why.")
-        self._rest(player)
+            end = ("stopped", "The replay failed; the log says why.")
+        self._rest(end)
 
-    def _play(self, player: Player) -> None:
+    def _play(self) -> None:
+        player = Player()
         began_s = time.monotonic()
         first_s: float | None = None
         for moment in moments(read(self._config.path)):
             first_s = moment.at_s if first_s is None else first_s
             due_s = began_s + (moment.at_s - first_s) / self._config.speed
-            self._rest(player, due_s)
+            self._rest(player.state, due_s)
             if self._stopped:
                 return
             self._at_ms = moment.wall_ms
@@ -109,11 +109,12 @@ class ReplayStreamProvider(IStreamProvider):
                 self._keep(event)
                 if self._is_wanted(event):
                     self._sink(event)
+            self._say(player.state)
 
-    def _rest(self, player: Player, due_s: float = float("inf"), until_wanted: bool = False) -> None:
+    def _rest(self, state: tuple[State, str], due_s: float = float("inf"), until_wanted: bool = False) -> None:
         """Until then, or `close`; says what is new of the state and follows the wish meanwhile."""
         while not self._stopped:
-            self._say(player.state)
+            self._say(state)
             self._follow()
             with self._news:
                 if self._wanted is not self._followed:

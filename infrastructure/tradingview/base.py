@@ -8,7 +8,7 @@ milliseconds; prices are in the symbol's currency as the source sends them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -153,6 +153,7 @@ class SymbolRefused:
 
 
 State = Literal["connecting", "live", "stale", "reconnecting", "stopped", "refused"]
+WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped", "connecting", "live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +254,11 @@ class IStreamProvider(ABC):
     @abstractmethod
     def close(self) -> None:
         """Stop and join; no call of `sink` happens after it returns."""
+
+
+def worst(states: Iterable[tuple[State, str]]) -> tuple[State, str]:
+    """What a stream is whose connections are these; at least one, each with its reason."""
+    return min(states, key=lambda said: WORST_FIRST.index(said[0]))
 
 
 def refuse_impossible(symbol: str, bars: int | None, start_ms: int | None, end_ms: int | None) -> None:

@@ -15,15 +15,13 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from infrastructure.tradingview.assignment import assigned, part
-from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted
+from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted, worst
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Happening, now_ms
 from infrastructure.tradingview.link import Link
 
 #: Hears what happens on the connection of that number, as a `line.Tap` does.
 Listener = Callable[[int, Happening, str], None]
-#: The stream is what the worst of its connections is.
-WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped", "connecting", "live")
 
 
 class TradingViewWebSocketProvider(IStreamProvider):
@@ -94,7 +92,7 @@ class TradingViewWebSocketProvider(IStreamProvider):
             states = [said for n, said in self._states.items() if n in carrying]
             if not states:
                 return
-            worst = min(states, key=lambda said: WORST_FIRST.index(said[0]))
-            if worst != self._state and self._sink is not None:
-                self._state = worst
-                self._sink(StreamState(*worst, now_ms()))
+            said = worst(states)
+            if said != self._state and self._sink is not None:
+                self._state = said
+                self._sink(StreamState(*said, now_ms()))

@@ -226,7 +226,7 @@ class Leader:
             return "absent", "The feed was stopped."
         if self._is_full:
             return stream.state, "Bars are paused: too many closed ones wait for the database."
-        if stream.state == "live" and all_closed(self._streamed_hours(), now):
+        if stream.state == "live" and all_closed(self._streamed_hours(), self._provider.clock_ms(now)):
             return "market_closed", "No streamed market is open."
         return stream.state, stream.reason
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infrastructure.bars import Bars
+from infrastructure.replay import captures as captures_of_files
 from infrastructure.tradingview import frames, messages
 from infrastructure.tradingview.base import SymbolInfo
 from infrastructure.tradingview.messages import (
@@ -86,9 +87,9 @@ def rows(*of: tuple[float, ...]) -> list[Any]:
     return list(Bars.from_rows(of))
 
 
-def as_list(path: Path) -> list[str]:
-    texts: list[str] = json.loads(path.read_text())
-    return texts
+def texts_of(path: Path) -> list[str]:
+    """As the replay reads them."""
+    return [record.text for record in captures_of_files.read(path)]
 
 
 def aapl_answer(session: str) -> list[Any]:
@@ -104,23 +105,23 @@ HELLO_2026 = Hello("0.242047363.0_tyo1-charts-free-3-tvbs-yarfh-7")
 
 
 def test_a_history_arrives_in_one_message_behind_the_hello(captures: Path) -> None:
-    texts = as_list(captures / "09-aapl-1D-five-bars-anonymous.json")
+    texts = texts_of(captures / "09-aapl-1D-five-bars-anonymous.json")
     assert len(texts) == 2
     assert read(*texts) == [HELLO_2026, *aapl_answer("cs_m4euhx")]
 
 
 def test_the_hello_tells_the_servers_clock(captures: Path) -> None:
-    hello, _ = as_list(captures / "09-aapl-1D-five-bars-anonymous.json")
+    hello, _ = texts_of(captures / "09-aapl-1D-five-bars-anonymous.json")
     assert messages.decode(frames.decode(hello)[0]).t_ms == 1787292487138
 
 
 def test_a_heartbeat_may_stand_in_front_of_data(captures: Path) -> None:
-    texts = as_list(captures / "11-heartbeat-batched-ahead-of-data.json")
+    texts = texts_of(captures / "11-heartbeat-batched-ahead-of-data.json")
     assert read(*texts) == [HELLO_2026, "~h~7", *aapl_answer("cs_m4euhx")]
 
 
 def test_an_unknown_symbol_has_two_errors_and_no_completion(captures: Path) -> None:
-    assert read(*as_list(captures / "10-symbol-error-then-series-error.json")) == [
+    assert read(*texts_of(captures / "10-symbol-error-then-series-error.json")) == [
         Hello("0.243075849.0_tyo1-charts-free-3-tvbs-yarfh-2"),
         SeriesLoading("cs_urdpo2", "sds_1", "s1"),
         SymbolError("cs_urdpo2", "sym_1", "invalid symbol"),
@@ -129,7 +130,7 @@ def test_an_unknown_symbol_has_two_errors_and_no_completion(captures: Path) -> N
 
 
 def test_a_session_of_2024_with_a_refused_quote(captures: Path) -> None:
-    text = (captures / "12-aapl-anonymous-2024-with-qsd-error.txt").read_text()
+    texts = texts_of(captures / "12-aapl-anonymous-2024-with-qsd-error.txt")
     aapl_2024 = SymbolInfo(
         symbol="NASDAQ:AAPL",
         full_name="BATS:AAPL",
@@ -146,7 +147,7 @@ def test_a_session_of_2024_with_a_refused_quote(captures: Path) -> None:
         "20241224,20250703,20251128,20251224",
         update_mode="streaming",
     )
-    assert read(*text.splitlines()) == [
+    assert read(*texts) == [
         Hello("0.8564.902_sfo2-charts-33-webchart-12"),
         SeriesLoading("cs_coolbmbifjpi", "sds_1", "s1"),
         ("cs_coolbmbifjpi", "sds_sym_1", aapl_2024),
@@ -350,5 +351,5 @@ def test_volumes_of_a_coin_are_fractions(captures: Path) -> None:
     ["12-aapl-anonymous-2024-with-qsd-error.txt", "13-quotes-index-crypto-stock.txt", "14-symbol-resolved-indices.txt"],
 )
 def test_recorded_frames_are_what_the_encoder_makes(captures: Path, name: str) -> None:
-    for text in (captures / name).read_text().splitlines():
+    for text in texts_of(captures / name):
         assert "".join(map(frames.encode, frames.decode(text))) == text
