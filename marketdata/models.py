@@ -130,6 +130,7 @@ class BackfillJob(models.Model):
     bars = models.IntegerField(null=True, blank=True, help_text="how many of the newest bars")
     start_at = models.DateTimeField("from", null=True, blank=True)
     end_at = models.DateTimeField("to", null=True, blank=True, help_text="not included")
+    force = models.BooleanField("asks again for what is there", default=False)
     state = models.CharField(max_length=12, choices=State.choices, default=State.QUEUED, db_index=True)
     received = models.IntegerField("bars received", default=0)
     new = models.IntegerField("bars new", default=0)

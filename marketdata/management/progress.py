@@ -1,19 +1,16 @@
-"""What `manage.py backfill` shows: a progress bar on a terminal, plain lines elsewhere, and a table at the end."""
+"""What `manage.py backfill` shows while it works: a bar for each series under way on a terminal, else plain lines."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 from django.core.management.base import OutputWrapper
-from django.utils import timezone
 from rich import progress as rich_progress
 from rich.console import Console
-from rich.table import Table
 
 from marketdata.models import BackfillJob
-from marketdata.services import backfill_jobs
-from marketdata.services.backfill import Step
+from marketdata.services.backfill_jobs import Progress
 
 PLAIN_WIDTH = 120  # where no terminal has one
 COLUMNS = (
@@ -25,66 +22,64 @@ COLUMNS = (
 )
 
 
-@dataclass(slots=True)
-class Row:
-    """What this process did for one job; a resumed one has done more before."""
+class Display:
+    """Of things with these names, by their place; used from one thread. `quiet`: shows nothing, as before JSON."""
 
-    job: BackfillJob
-    began_s: float
-    seconds: float = 0.0
-    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-
-    def add(self, step: Step) -> None:
-        done = (step.bars, step.new, step.corrected, step.documents)
-        self.counts = [before + more for before, more in zip(self.counts, done, strict=True)]
-
-
-class Progress:
-    def __init__(self, out: OutputWrapper) -> None:
+    def __init__(self, out: OutputWrapper, names: Sequence[str], *, quiet: bool) -> None:
         out.ending = ""  # rich ends its lines itself
         width = None if out.isatty() else PLAIN_WIDTH
-        self._console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]  # a text stream in all but name
-        self._rows: list[Row] = []
+        self.console = Console(file=out, width=width, highlight=False, quiet=quiet)  # type: ignore[arg-type]  # a text stream in all but name
+        self._names = names
+        self._tasks: dict[int, rich_progress.TaskID] = {}
+        self._bars = None
+        self._over = 0
+        if self.console.is_terminal and not quiet:
+            self._bars = rich_progress.Progress(*COLUMNS, console=self.console, transient=True)
+            self._all = self._bars.add_task("all series", total=len(names), said="", visible=len(names) > 1)
 
-    @contextmanager
-    def job(self, job: BackfillJob) -> Iterator[Callable[[Step], None]]:
-        """Gives what to call after each page."""
-        row = Row(job, time.monotonic())
-        self._rows.append(row)
-        with self._shown(job) as show:
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
 
-            def on_step(step: Step) -> None:
-                row.add(step)
-                show()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
 
-            try:
-                yield on_step
-            finally:
-                row.seconds = time.monotonic() - row.began_s
+    def began(self, place: int) -> None:
+        if self._bars:
+            self._tasks[place] = self._bars.add_task(self._names[place], total=1.0, said="")
 
-    @contextmanager
-    def _shown(self, job: BackfillJob) -> Iterator[Callable[[], None]]:
-        if not self._console.is_terminal:
-            yield lambda: self._console.print(f"{job}: {_said(job)}", soft_wrap=True)
-            return
-        with rich_progress.Progress(*COLUMNS, console=self._console, transient=True) as shown:
-            task = shown.add_task(str(job), total=1.0, said="")
-            yield lambda: shown.update(
-                task, completed=backfill_jobs.progress(job, timezone.now()).share, said=_said(job)
-            )
+    def said(self, place: int, share: float, text: str) -> None:
+        if self._bars:
+            self._bars.update(self._tasks[place], completed=share, said=text)
+        else:
+            self.line(place, text)
 
-    def summary(self) -> None:
-        if not self._rows:
-            return
-        table = Table("series", "state")
-        for heading in ("bars received", "new", "corrected", "documents written", "seconds"):
-            table.add_column(heading, justify="right")
-        for row in self._rows:
-            table.add_row(str(row.job), row.job.state, *(f"{count:,}" for count in row.counts), f"{row.seconds:.1f}")
-        self._console.print(table)
+    def ended(self, place: int, error: Exception | None) -> None:
+        self._over += 1
+        if self._bars:
+            self._bars.remove_task(self._tasks.pop(place))
+            self._bars.update(self._all, completed=self._over, said=f"{self._over} of {len(self._names)}")
+        if error:
+            self.line(place, f"not finished: {error}")
+
+    def line(self, place: int, text: str) -> None:
+        self.console.print(f"{self._names[place]}: {text}", soft_wrap=True, markup=False)
 
 
-def _said(job: BackfillJob) -> str:
+def told(job: BackfillJob, progress: Progress) -> str:
+    """In words: how far, how fast, how long still."""
     total = "" if job.bars is None else f" of {job.bars:,}"
-    back = "" if job.reached_at is None else f", back to {job.reached_at:%Y-%m-%d %H:%M} UTC"
-    return f"{job.received:,}{total} bars{back}"
+    parts = [f"{progress.bars:,}{total} bars"]
+    if progress.reached_at is not None:
+        parts.append(f"back to {progress.reached_at:%Y-%m-%d %H:%M} UTC")
+    if progress.rate is not None:
+        parts.append(f"{progress.rate:,.0f} bars/s")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

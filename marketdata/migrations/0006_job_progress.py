@@ -10,6 +10,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField(
             model_name='backfilljob',
+            name='force',
+            field=models.BooleanField(default=False, verbose_name='asks again for what is there'),
+        ),
+        migrations.AddField(
+            model_name='backfilljob',
             name='held',
             field=models.IntegerField(default=0, help_text='of a wish for a number of them', verbose_name='bars there already'),
         ),

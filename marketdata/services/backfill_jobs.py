@@ -28,6 +28,7 @@ MAX_FAILURES = 8  # in a row, of a source or store that is away: about two hours
 STALLED = timedelta(minutes=5)  # longer than any page takes
 SOON = timedelta(minutes=1)  # queued, and its queue entry may be on its way
 KEPT = timedelta(days=30)
+RESERVED = "Waits for its turn in a command."
 TENDED = 1000  # jobs looked after at a time
 WAITING = (State.QUEUED, State.RUNNING)
 RESUMABLE = (State.PAUSED, State.FAILED, State.CANCELLED)
@@ -62,14 +63,35 @@ def advance(
 
 
 @mongodb_errors()
-def start_here(job: BackfillJob) -> None:
-    """The calling process works on it: a new job, or one that stopped. Rejected where somebody else does."""
-    now = timezone.now()
+def reserve(job: BackfillJob) -> None:
+    """For the calling process, which begins with it later: a new job, or one that stopped or waits for a worker.
+    Rejected where somebody works on it, or it is done. Should the process die, it can be resumed as any paused one."""
     if job.pk is None:
-        job.state, job.started_at, job.beat_at = State.RUNNING, now, now
+        job.state, job.error = State.PAUSED, RESERVED
         job.save()
-    elif not _hand_over(job, State.RUNNING, (*RESUMABLE, State.QUEUED)):
+    elif not _hand_over(job, State.PAUSED, (*RESUMABLE, State.QUEUED)):
         raise Rejected(f"The job {job.pk} ({job}) is {job.state}.")
+
+
+def begin(job: BackfillJob) -> bool:
+    """With one that it has reserved, or that stopped while it worked on it; False where somebody changed it since."""
+    now = timezone.now()
+    return advance(job, (State.PAUSED,), state=State.RUNNING, error="", started_at=job.started_at or now, beat_at=now)
+
+
+def start_here(job: BackfillJob) -> None:
+    """`reserve` and `begin` at once."""
+    reserve(job)
+    begin(job)
+
+
+def interrupt(job: BackfillJob) -> BackfillJob:
+    """The process that works on it, or has reserved it, ends: its next step changes nothing. Gives it as it is now."""
+    with mongodb_errors():
+        found = BackfillJob.objects.get(pk=job.pk)
+    unfinished = (State.RUNNING, State.PAUSED)
+    advance(found, unfinished, state=State.PAUSED, error="Interrupted.", run=found.run + 1, beat_at=timezone.now())
+    return found
 
 
 def take(job: BackfillJob) -> bool:

@@ -33,7 +33,7 @@ class Errand:
         self.held = job.held  # bars of a wish for a number of them that were there already
 
     def next(self) -> Ask | None:
-        known = self._known()
+        known = Coverage() if self.job.force else self._known()
         ask = next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, self._stored)
         if ask and ask.bars is not None and self.job.bars is not None:
             self.held = max(self.job.bars - ask.bars - self.job.received, 0)

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from infrastructure.backoff import Backoff
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database
 from infrastructure.simulator import SimulatorServer
 from infrastructure.times import to_ms
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import BackfillJob, Symbol
-from marketdata.services import upstream
+from marketdata.services import backfill_here, upstream
 from tests.platform.commands import command, environment, manage
 from tests.platform.conftest import NOW_MS, add_symbol
 from tests.servers import free_port
@@ -70,14 +71,18 @@ def test_a_day_of_several_intervals_holds_that_day_alone(source: SimulatorServer
 
 def test_each_page_is_said_where_there_is_no_terminal(source: SimulatorServer, bars: BarStore) -> None:
     lines = backfill(COIN, "--bars", "12000").splitlines()
-    assert [line for line in lines if line.startswith(COIN)] == [
-        f"{COIN} 1m: {count} of 12,000 bars, back to {when} UTC"
-        for count, when in (
+    pages = [line for line in lines if line.startswith(COIN)]
+    for line, (count, when) in zip(
+        pages,
+        (
             ("4,999", "2026-11-16 06:41"),  # the newest of the page is forming
             ("9,999", "2026-11-12 19:21"),
             ("12,000", "2026-11-11 10:00"),
-        )
-    ]
+        ),
+        strict=True,
+    ):
+        said = rf"{COIN} 1m: {count} of 12,000 bars, back to {when} UTC, [\d,]+ bars/s, 0:00:\d\d left"
+        assert re.fullmatch(said, line)
 
 
 def test_a_terminal_gets_a_bar_and_the_summary(source: SimulatorServer, bars: BarStore) -> None:
@@ -125,7 +130,7 @@ WRONG = [
     ),
     (("--resume", "0" * 24), f"There is no backfill job '{'0' * 24}'."),
     (("--resume", "first"), "There is no backfill job 'first'."),
-    ((COIN, "--resume", "0" * 24), "--resume takes everything from the job, so it goes with nothing else."),
+    ((COIN, "--resume", "0" * 24), "--resume takes everything from the jobs, so it goes with nothing else."),
 ]
 
 
@@ -238,18 +243,19 @@ def test_nothing_is_asked_for_while_upstream_is_off(source: SimulatorServer, bar
     assert nothing_written()
 
 
-def test_a_cut_in_the_middle_leaves_a_job_that_goes_on_where_it_stopped(
-    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+def test_cuts_without_end_leave_a_job_that_goes_on_where_it_stopped(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_symbol(provider, COIN)
-    source.faults.set("close_mid_batch", times=1)
+    monkeypatch.setattr(backfill_here, "REST", Backoff(0, 1, 0, 0))
+    source.faults.set("close_mid_batch", times=backfill_here.TRIES)
     with pytest.raises(CommandError, match=r"Go on with: manage\.py backfill --resume [0-9a-f]{24}$") as failed:
         backfill(COIN, "--bars", "12000")
     (job,) = BackfillJob.objects.all()
     assert (job.state, job.error != "") == ("paused", True)
     backfill("--resume", str(failed.value).split()[-1])
     (job,) = BackfillJob.objects.all()
-    assert (job.state, job.received, job.error, job.run) == ("done", 12_000, "", 2)
+    assert (job.state, job.received, job.error) == ("done", 12_000, "")
     series = bars.find(COIN, MINUTE)
     assert series is not None
     assert bars.read(series).same_as(source.market.last(COIN, MINUTE, 12_000, NOW_MS - NOW_MS % 60_000))
