@@ -15,6 +15,7 @@ from infrastructure.tradingview.stream import Pair
 from tests.tradingview.test_websocket import FRIDAY, MINUTE, OPEN_MINUTE, Sink, config_for
 
 SYMBOLS = ("BINANCE:BTCUSDT", "LSE:VOD", "NASDAQ:AAPL", "TEST:TICK", "TVC:RUT")
+END_MS = OPEN_MINUTE + 125_000  # the simulator's clock at the end
 WANTED = Wanted(frozenset(SYMBOLS), frozenset((symbol, MINUTE) for symbol in SYMBOLS))
 
 
@@ -51,7 +52,7 @@ def recorded(path: Path, **options: Any) -> Sink:
         provider.start(sink)
         sink.until(lambda _: all(sink.of(QuoteUpdate, s) and sink.of(BarUpdate, s) for s in SYMBOLS))
         for minute in (1, 2):
-            clock.at_ms = OPEN_MINUTE + minute * 60_000 + 5_000
+            clock.at_ms = END_MS - (2 - minute) * 60_000
             closed_ms = clock.at_ms - clock.at_ms % 60_000 - 60_000
             sink.until(lambda _, ms=closed_ms: (ms, True) in bars_said(sink, "TEST:TICK"))
             if minute == 1:
