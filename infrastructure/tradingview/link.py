@@ -35,6 +35,10 @@ class GateShut(Exception):
     """Nothing may be sent now; carries the sentence that says why."""
 
 
+class Silent(Unavailable):
+    """There should have been data. The state stays `stale` until there are some, over whichever connection."""
+
+
 class Link:
     """`emit` gets each event, `report` the state and its reason: from the link's own thread, until `join` returns."""
 
@@ -105,7 +109,7 @@ class Link:
                 return 0
             logger.warning("%s: %s", self._name, error)
             self._tap("-", str(error))
-            self._state = ("refused" if isinstance(error, Rejected) else "reconnecting", str(error))
+            self._state = (_state_after(error), str(error))
             self._report(*self._state)
             return self._pause_s(error)
 
@@ -146,9 +150,7 @@ class Link:
         now = now_ms()
         self._give(stream.tick(now))
         if stream.is_silent(now, since_ms):
-            reason = f"No data for {self._config.silence_s:g} s though a market is open."
-            self._report("stale", reason)
-            raise Unavailable(reason)
+            raise Silent(f"No data for {self._config.silence_s:g} s though a market is open.")
         if stream.first_data_ms is not None and (stream.last_data_ms or 0) - stream.first_data_ms >= STEADY_MS:
             self._failures = 0
 
@@ -184,3 +186,9 @@ class Link:
                 return
             if self._wanted == Wanted():
                 return
+
+
+def _state_after(error: InfrastructureError) -> State:
+    if isinstance(error, Rejected):
+        return "refused"
+    return "stale" if isinstance(error, Silent) else "reconnecting"

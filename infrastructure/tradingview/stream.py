@@ -95,6 +95,7 @@ class Stream:
             except Malformed as error:  # one message lost, of a connection that is otherwise well
                 logger.warning("%s Left out: %.200s", error, error.sample)
                 self._spoilt = True
+                self._renew_if_due(now_ms)  # at once: no bar must close without its last state
         return events
 
     def tick(self, now_ms: int) -> list[StreamEvent]:
@@ -102,8 +103,7 @@ class Stream:
         for pair in [pair for pair, since in self._opened_ms.items() if now_ms - since > self._answer_ms]:
             logger.warning("%s: no answer for its %s bars; asking again later", *pair)
             self._give_up(pair, now_ms)
-        if self._spoilt and now_ms >= self._renewal.due_ms:
-            self._renew(now_ms)
+        self._renew_if_due(now_ms)
         self._open_series(now_ms)
         return self.passed(now_ms)
 
@@ -210,8 +210,10 @@ class Stream:
         retry.due_ms = now_ms + int(REOPEN.delay_s(retry.tries, self._random) * 1000)
         retry.tries += 1
 
-    def _renew(self, now_ms: int) -> None:
+    def _renew_if_due(self, now_ms: int) -> None:
         """Everything is asked for again over the same connection, so that no value stays wrong."""
+        if not self._spoilt or now_ms < self._renewal.due_ms:
+            return
         self._spoilt = False
         self._put_off(self._renewal, now_ms)
         for pair in tuple(self._series):
@@ -222,6 +224,7 @@ class Stream:
             self._quotes_name = ""
             self._told.clear()
         self._want_quotes(symbols)
+        self._open_series(now_ms)
 
     def _drop(self, pair: Pair) -> None:
         chart = self._series.pop(pair).chart

@@ -220,9 +220,12 @@ def test_quotes_given_up_by_the_server_end_the_connection() -> None:
 def test_a_message_that_cannot_be_read_is_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     talk = Talk(quotes("A:A"))
     with caplog.at_level(logging.WARNING, "infrastructure.tradingview.stream"):
-        events = talk.hear('~m~8~m~{"m":"x"', say("qsd", talk.quotes, {"n": "A:A", "s": "ok", "v": {"lp": 2}}))
-    assert events == [QuoteUpdate("A:A", NOTHING | {"last": 2.0}, T)]
+        assert talk.hear('~m~8~m~{"m":"x"') == []
     assert '{"m":"x"' in caplog.text
+    said = talk.quote("A:A", lp=2)
+    assert said == []  # all is asked for again, in another session
+    talk.said()
+    assert talk.quote("A:A", lp=2) == [QuoteUpdate("A:A", NOTHING | {"last": 2.0}, T)]
 
 
 def test_messages_of_sessions_that_are_not_ours_are_ignored() -> None:
@@ -312,8 +315,7 @@ def test_after_a_message_that_cannot_be_read_all_is_asked_for_again() -> None:
     talk.quote("A:A", lp=1.0)
     talk.history("B:B", flat(T))
     quotes_name, chart = talk.quotes, talk.charts["B:B", "1"]
-    assert talk.hear("~m~5~m~{spoi") == []
-    talk.stream.tick(T + 1_000)
+    assert talk.hear("~m~5~m~{spoi", bars(chart, flat(T + MINUTE_MS), name="du")) == []
     said = talk.said()
     assert said[:2] == [("chart_delete_session", chart), ("quote_delete_session", quotes_name)]
     assert ("quote_add_symbols", talk.quotes, "A:A") in said
@@ -325,7 +327,7 @@ def test_a_source_that_keeps_sending_nonsense_is_asked_again_less_and_less_often
     talk = Talk(quotes("A:A"))
     renewed = []
     for second in range(120):
-        talk.hear("~m~5~m~{spoi")
+        talk.hear("~m~5~m~{spoi", at=T + second * 1000)
         talk.stream.tick(T + second * 1000)
         if talk.said():
             renewed.append(second)
