@@ -7,6 +7,10 @@ class MarketdataConfig(AppConfig):
     verbose_name = "Market data"
 
     def ready(self) -> None:
-        from marketdata.services import groups
+        from django.contrib.auth.signals import user_logged_in, user_logged_out
 
+        from marketdata.services import groups, sessions
+
+        user_logged_in.connect(sessions.begin, dispatch_uid="marketdata.sessions.begin")
+        user_logged_out.connect(sessions.end, dispatch_uid="marketdata.sessions.end")
         post_migrate.connect(groups.ensure, sender=self, dispatch_uid="marketdata.groups")

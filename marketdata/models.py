@@ -248,3 +248,37 @@ class BarChunk(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class ApiKey(models.Model):
+    """Lets a program in as its account. Of the key itself only a digest is kept."""
+
+    id = models.CharField("begins with", primary_key=True, db_column="_id", max_length=16, editable=False)
+    name = models.CharField(max_length=100, help_text="what it is for")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, verbose_name="account", on_delete=models.CASCADE)
+    secret_digest = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField("created", auto_now_add=True)
+    used_at = models.DateTimeField("last used", null=True, editable=False, help_text="to the hour")
+    revoked_at = models.DateTimeField("revoked", null=True, editable=False)
+
+    class Meta:
+        db_table = "api_key"
+        verbose_name = "API key"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.name} (md_{self.id}_…)"
+
+
+class EndedSession(models.Model):
+    """The name of a session that was logged out."""
+
+    name = models.CharField(primary_key=True, db_column="_id", max_length=32)
+    ended_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "ended_session"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,5 +1,5 @@
 """The operator's pages."""
 
-from marketdata.admin import findings, history, jobs, schedules, switch, symbols
+from marketdata.admin import api_keys, findings, history, jobs, schedules, switch, symbols
 
-__all__ = ["findings", "history", "jobs", "schedules", "switch", "symbols"]
+__all__ = ["api_keys", "findings", "history", "jobs", "schedules", "switch", "symbols"]

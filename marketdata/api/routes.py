@@ -1,4 +1,5 @@
-"""GET symbols, bars, gaps, quotes, status. Errors are JSON `{"detail": sentence}`, their status says of which kind."""
+"""GET symbols, bars, gaps, quotes, status; POST tickets. Errors are JSON `{"detail": sentence}` with a status of their
+kind."""
 
 import time
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ from infrastructure.errors import InfrastructureError, Malformed, Rejected, Unav
 from infrastructure.intervals import DAY_MS, INTERVALS, Interval, parse_multiple
 from infrastructure.persistence import BarStore, Cache, Database, QuoteStore, keys, mongodb_errors
 from marketdata.api import answers
+from marketdata.api.admission import account, viewer
 from marketdata.live.protocol import encode_quote
 from marketdata.models import Symbol
-from marketdata.services import upstream
+from marketdata.services import holders, upstream
 from marketdata.services.derived import Derived, Stored, derived
 from marketdata.services.missing import missing_bars
 
@@ -30,12 +32,6 @@ STREAMED_MS = 60_000  # a streamed quote older than this may have a newer one in
 YEARS = Query(ge=-62_135_596_800_000, lt=253_402_300_800_000)  # 1 to 9999
 Instant = Annotated[int, YEARS]
 Moment = Annotated[int | None, YEARS]
-
-
-@mongodb_errors()
-def viewer(request: HttpRequest) -> bool:
-    """A logged-in session, or anybody where the operator allows it: as on the live page."""
-    return settings.ANONYMOUS_VIEWING or request.user.is_authenticated
 
 
 api = NinjaAPI(title="Market data", version="1", docs_url=None, auth=viewer, urls_namespace="api-1")
@@ -54,7 +50,7 @@ def failure(request: HttpRequest, error: InfrastructureError) -> HttpResponse:
 
 @api.exception_handler(AuthenticationError)
 def not_allowed(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    return _failed(request, 401, "Log in to read market data.")
+    return _failed(request, 401, "Log in, or send a valid API key, to read market data.")
 
 
 @api.exception_handler(ValidationError)
@@ -193,9 +189,16 @@ def status(request: HttpRequest) -> HttpResponse:
     )
 
 
+@api.post("/tickets", auth=account, summary="A ticket that opens one's live connections for a minute")
+def tickets(request: HttpRequest) -> HttpResponse:
+    """By session (with its CSRF token) or by API key. Sent as the first message of the websocket."""
+    ticket = holders.ticket_for(request.auth)  # type: ignore[attr-defined]  # ninja's
+    return answers.json({"ticket": ticket, "life_s": holders.TICKET_S})
+
+
 @api.get("/{path:rest}", include_in_schema=False)
 def nothing(request: HttpRequest, rest: str) -> HttpResponse:
-    raise HttpError(404, f"There is no {rest!r} here, only symbols, bars, gaps, quotes and status.")
+    raise HttpError(404, f"There is no {rest!r} here, only symbols, bars, gaps, quotes, status and tickets.")
 
 
 def _now_ms() -> int:

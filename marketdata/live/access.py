@@ -1,61 +1,61 @@
-"""Ends the connections of accounts that may no longer watch: deactivated, password changed, session run out.
+"""Lets programs in by ticket or key, and ends the connections of those that may no longer watch: account deactivated,
+password changed, key revoked, session run out or logged out.
 
-Asked for all connected accounts at once, every half minute; only where logging in is required. Used by the consumer.
+The second is asked for all connections at once, every half minute; only where logging in is required. Used by the
+consumer.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection
 
 from django.contrib.auth import get_user_model
 
-from infrastructure.errors import InfrastructureError
+from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.persistence import mongodb_errors
 from marketdata.live.connection import Connection
-from marketdata.live.errors import Code
+from marketdata.live.errors import Code, Refusal
+from marketdata.live.protocol import Auth
+from marketdata.services import api_keys, holders, sessions
+from marketdata.services.attempts import Attempts
+from marketdata.services.holders import Holder
 
 CHECK_EVERY_S = 30.0
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class _Visitor:
-    account: Any
-    session_hash: str
-    ends_at: float
+Admitted = tuple[Holder, str]  # and the session hash its account had then
 
 
 class Access:
-    """`active` gives the session hash of each of these accounts that is active; it blocks and runs in a thread."""
+    """`may_stay` gives those of the admitted that may go on watching; it blocks and runs in a thread. `clock` gives
+    seconds since 1970."""
 
-    def __init__(self, active: Callable[[Collection[Any]], Mapping[Any, str]], clock: Callable[[], float]) -> None:
-        self._active, self._clock = active, clock
-        self._visitors: dict[Connection, _Visitor] = {}
+    def __init__(
+        self, may_stay: Callable[[Collection[Admitted]], Collection[Admitted]], clock: Callable[[], float]
+    ) -> None:
+        self._may_stay, self._clock = may_stay, clock
+        self._admitted: dict[Connection, Admitted] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def enter(self, connection: Connection, user: Any, session_s: float) -> None:
-        ends_at = self._clock() + session_s
-        self._visitors[connection] = _Visitor(user.pk, user.get_session_auth_hash(), ends_at)
+    def enter(self, connection: Connection, holder: Holder) -> None:
+        self._admitted[connection] = (holder, holder.user.get_session_auth_hash())
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
 
     def leave(self, connection: Connection) -> None:
-        self._visitors.pop(connection, None)
+        self._admitted.pop(connection, None)
 
     async def check(self) -> None:
-        accounts = {visitor.account for visitor in self._visitors.values()}
-        if not accounts:
+        asked = dict(self._admitted)
+        if not asked:
             return
-        active = await asyncio.to_thread(self._active, accounts)
-        for connection, visitor in tuple(self._visitors.items()):
-            if visitor.account not in accounts:  # came while the question was asked
-                continue
-            if active.get(visitor.account) != visitor.session_hash:
-                connection.close(Code.ACCESS_ENDED, "The account was deactivated, or its password has changed.")
-            elif self._clock() > visitor.ends_at:
+        stay = set(await asyncio.to_thread(self._may_stay, asked.values()))
+        for connection, admitted in asked.items():
+            if admitted not in stay:
+                why = "The account was deactivated, its password has changed, or its key or session has ended."
+                connection.close(Code.ACCESS_ENDED, why)
+            elif self._clock() > admitted[0].ends_s:
                 connection.close(Code.ACCESS_ENDED, "The session has run out: log in again.")
 
     def close(self) -> None:
@@ -72,6 +72,37 @@ class Access:
 
 
 @mongodb_errors()
-def active_accounts(accounts: Collection[Any]) -> dict[Any, str]:
+def who_may_stay(admitted: Collection[Admitted]) -> set[Admitted]:
+    accounts = {holder.user.pk for holder, _ in admitted}
     found = get_user_model()._default_manager.filter(pk__in=list(accounts))
-    return {user.pk: user.get_session_auth_hash() for user in found if user.is_active}
+    hashes = {user.pk: user.get_session_auth_hash() for user in found if user.is_active}
+    keys = {holder.key for holder, _ in admitted} - {""}
+    good = api_keys.valid_ids(list(keys)) | {""}
+    names = {holder.session for holder, _ in admitted} - {""}
+    over = sessions.ended(names)
+    return {
+        (holder, digest)
+        for holder, digest in admitted
+        if hashes.get(holder.user.pk) == digest and holder.key in good and holder.session not in over
+    }
+
+
+async def let_in(auth: Auth, address: str, attempts: Attempts) -> Holder:
+    """Refusal where the ticket or key is not good, and for an address that tried too often."""
+    if not attempts.may_try(address):
+        raise Refusal(Code.TOO_MANY_FAILURES, "Too many failed attempts from this address: wait a minute.")
+    try:
+        holder = await asyncio.to_thread(_holder_of, auth)
+    except holders.TicketExpired:
+        raise Refusal(Code.TICKET_EXPIRED, f"A ticket is good for {holders.TICKET_S} s: get another.") from None
+    except Unavailable as error:
+        logger.warning("a ticket or key cannot be checked: %s", error)
+        raise Refusal(Code.AUTH_UNCHECKED, "Accounts cannot be checked at the moment.") from None
+    if holder is None:
+        attempts.failed(address)
+        raise Refusal(Code.AUTH_FAILED, "The ticket or key is not valid.")
+    return holder
+
+
+def _holder_of(auth: Auth) -> Holder | None:
+    return holders.of_key(auth.key) if auth.key else holders.of_ticket(auth.ticket)

@@ -10,13 +10,6 @@ from marketdata.live.errors import Code, Refusal
 from marketdata.live.protocol import MAX_ITEM_LENGTH, Refused, split_topic
 
 
-def check_viewer(scope: dict[str, Any], anonymous_viewing: bool) -> None:
-    """A logged-in session, or anybody where the operator allows it; else Refusal."""
-    user = scope.get("user")
-    if not (anonymous_viewing or (user is not None and user.is_authenticated)):
-        raise Refusal(Code.NOT_ALLOWED, "Log in to watch live data.")
-
-
 def address_of(scope: dict[str, Any]) -> str:
     """The client's address as the server saw it; behind a proxy the server must be told to trust its headers."""
     client = scope.get("client")
@@ -24,21 +17,31 @@ def address_of(scope: dict[str, Any]) -> str:
 
 
 @dataclass(slots=True)
-class Addresses:
-    """Counts the open connections of each address in this process; an address without any is forgotten."""
+class Places:
+    """Counts the open connections of each address, or of each account, in this process; who has none is forgotten."""
 
     limit: int
+    code: Code
+    whose: str  # continues "There are 50 connections"
     open: Counter[str] = field(default_factory=Counter)
 
-    def enter(self, address: str) -> None:
-        if self.open[address] >= self.limit:
-            raise Refusal(Code.TOO_MANY_CONNECTIONS, f"There are {self.limit} connections from {address} already.")
-        self.open[address] += 1
+    def enter(self, who: str) -> None:
+        if self.open[who] >= self.limit:
+            raise Refusal(self.code, f"There are {self.limit} connections {self.whose} already.")
+        self.open[who] += 1
 
-    def leave(self, address: str) -> None:
-        self.open[address] -= 1
-        if self.open[address] <= 0:
-            del self.open[address]
+    def leave(self, who: str) -> None:
+        self.open[who] -= 1
+        if self.open[who] <= 0:
+            del self.open[who]
+
+
+def places_of_addresses(limit: int) -> Places:
+    return Places(limit, Code.TOO_MANY_CONNECTIONS, "from this address")
+
+
+def places_of_accounts(limit: int) -> Places:
+    return Places(limit, Code.TOO_MANY_OF_ACCOUNT, "of this account")
 
 
 class Allowance:

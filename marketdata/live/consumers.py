@@ -1,6 +1,7 @@
 """One browser's websocket: admits it, answers its operations, and leaves the sending to the hub.
 
-Nothing here touches the ORM, so `dispatch` does without Channels' thread hop per message; values never pass through it.
+The ORM is only asked in threads of its own, so `dispatch` does without Channels' thread hop per message; values never
+pass through it.
 """
 
 import asyncio
@@ -12,20 +13,27 @@ from channels.exceptions import StopConsumer
 from msgspec import UNSET, UnsetType
 
 from marketdata.live import protocol
-from marketdata.live.admission import Allowance, address_of, check_viewer, grant
+from marketdata.live.access import let_in
+from marketdata.live.admission import Allowance, address_of, grant
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.process import Live, of_this_loop
 from marketdata.live.uvicorn_protocol import write_frame_of
+from marketdata.services import attempts, holders
+from marketdata.services.holders import Holder
 
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100
+AUTH_TIMEOUT_S = 10.0
 
 
 class LiveConsumer(AsyncConsumer):
     live: Live
     connection: Connection
     address: str | None = None  # set while it counts among the open connections of the address
+    account: str | None = None  # the same of an account
+    admitted = False
+    deadline: asyncio.TimerHandle | None = None  # until which a ticket or key must have come
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self._task = asyncio.current_task()
@@ -59,6 +67,11 @@ class LiveConsumer(AsyncConsumer):
         if self.address is not None:
             self.live.addresses.leave(self.address)
             self.address = None
+        if self.account is not None:
+            self.live.accounts.leave(self.account)
+            self.account = None
+        if self.deadline is not None:
+            self.deadline.cancel()
         if hasattr(self, "connection"):
             self.live.access.leave(self.connection)
             self.live.hub.remove(self.connection)
@@ -70,20 +83,37 @@ class LiveConsumer(AsyncConsumer):
         self.allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, clock)
         self.connection = Connection(self.base_send, self._cut_off, clock(), clock, write_frame_of(self.scope))
         try:
-            check_viewer(self.scope, self.live.options.anonymous_viewing)
             address = address_of(self.scope)
             self.live.addresses.enter(address)
             self.address = address
+            user = self.scope.get("user")
+            if user is not None and user.is_authenticated:
+                await self._admit(holders.of_session(user, self.scope["session"]))
+            elif self.live.options.anonymous_viewing:
+                await self._admit(None)
+            else:
+                self.deadline = asyncio.get_running_loop().call_later(AUTH_TIMEOUT_S, self._nobody_came)
         except Refusal as refusal:
             self.connection.close(refusal.code, refusal.message)
-            return
-        if not self.live.options.anonymous_viewing:
-            session_s = self.scope["session"].get_expiry_age()
-            self.live.access.enter(self.connection, self.scope["user"], session_s)
+
+    async def _admit(self, holder: Holder | None) -> None:
+        """None: nobody in particular."""
+        if holder is not None:
+            account = str(holder.user.pk)
+            self.live.accounts.enter(account)
+            self.account = account
+            if not self.live.options.anonymous_viewing:
+                self.live.access.enter(self.connection, holder)
+        self.admitted = True
         self.live.hub.start()
         await self.live.hub.wait_ready()
         self.connection.post(protocol.encode(self._hello()))
         self.live.hub.add(self.connection)
+
+    def _nobody_came(self) -> None:
+        if not self.admitted:
+            why = f"Log in, or send a ticket or key within {AUTH_TIMEOUT_S:g} s."
+            self.connection.close(Code.NOT_ALLOWED, why)
 
     def _hello(self) -> protocol.Hello:
         options, hub = self.live.options, self.live.hub
@@ -99,6 +129,7 @@ class LiveConsumer(AsyncConsumer):
                 message_bytes=protocol.MAX_MESSAGE_BYTES,
                 messages_per_s=MESSAGES_PER_S,
                 connections_per_address=options.max_connections_per_address,
+                connections_per_account=options.max_connections_per_account,
             ),
             feed=hub.feed,
             log=hub.log.position or UNSET,
@@ -128,6 +159,12 @@ class LiveConsumer(AsyncConsumer):
         return text
 
     async def _perform(self, operation: protocol.Operation) -> None:
+        if isinstance(operation, protocol.Auth):
+            if not self.admitted:  # else it may watch already
+                await self._admit(await let_in(operation, self.address or "", attempts.of_this_process))
+            return
+        if not self.admitted:
+            raise Refusal(Code.NOT_ALLOWED, "Log in to watch live data, or send a ticket or key first.")
         if isinstance(operation, protocol.Pong):
             return  # that it was heard is all
         if isinstance(operation, protocol.Unsubscribe):

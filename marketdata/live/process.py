@@ -11,8 +11,8 @@ from django.conf import settings
 
 from infrastructure.persistence import Database, LiveSubscription, QuoteStore, at_most
 from infrastructure.persistence.live import AsyncLiveCache
-from marketdata.live.access import Access, active_accounts
-from marketdata.live.admission import Addresses
+from marketdata.live.access import Access, who_may_stay
+from marketdata.live.admission import Places, places_of_accounts, places_of_addresses
 from marketdata.live.hub import Hub, HubOptions
 from marketdata.live.protocol import encode_quote
 from marketdata.live.symbols import KnownSymbols
@@ -27,6 +27,7 @@ class LiveOptions:
     heartbeat_s: float
     max_items: int
     max_connections_per_address: int
+    max_connections_per_account: int
     anonymous_viewing: bool
     simulated: bool
 
@@ -37,6 +38,7 @@ class LiveOptions:
             settings.LIVE_HEARTBEAT_S,
             settings.LIVE_MAX_SYMBOLS,
             settings.LIVE_MAX_CONNECTIONS_PER_ADDRESS,
+            settings.LIVE_MAX_CONNECTIONS_PER_ACCOUNT,
             settings.ANONYMOUS_VIEWING,
             settings.MARKETDATA_SOURCE == "simulator",
         )
@@ -47,7 +49,8 @@ class Live:
     options: LiveOptions
     hub: Hub
     symbols: KnownSymbols
-    addresses: Addresses
+    addresses: Places
+    accounts: Places
     access: Access
 
 
@@ -78,8 +81,9 @@ def _from_settings() -> Live:
         HubOptions(options.flush_ms / 1000, options.heartbeat_s),
     )
     known = KnownSymbols(symbol_keys, time.monotonic)
-    addresses = Addresses(options.max_connections_per_address)
-    return Live(options, hub, known, addresses, Access(active_accounts, time.monotonic))
+    addresses = places_of_addresses(options.max_connections_per_address)
+    accounts = places_of_accounts(options.max_connections_per_account)
+    return Live(options, hub, known, addresses, accounts, Access(who_may_stay, time.time))
 
 
 def stored_quotes() -> Mapping[str, bytes]:

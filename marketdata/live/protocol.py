@@ -55,8 +55,15 @@ class Pong(msgspec.Struct, tag_field="op", tag="pong", frozen=True):
     n: int = 0
 
 
-Operation = Subscribe | Unsubscribe | Reset | Pong
-OPERATIONS: tuple[str, ...] = ("subscribe", "unsubscribe", "reset", "pong")
+class Auth(msgspec.Struct, tag_field="op", tag="auth", frozen=True):
+    """One of the two."""
+
+    ticket: str = ""
+    key: str = ""
+
+
+Operation = Subscribe | Unsubscribe | Reset | Pong | Auth
+OPERATIONS: tuple[str, ...] = ("subscribe", "unsubscribe", "reset", "pong", "auth")
 _operation = msgspec.json.Decoder(Operation)
 
 
@@ -144,6 +151,7 @@ class Limits(msgspec.Struct, frozen=True):
     message_bytes: int
     messages_per_s: float
     connections_per_address: int
+    connections_per_account: int
 
 
 class Hello(msgspec.Struct, tag_field="type", tag="hello"):

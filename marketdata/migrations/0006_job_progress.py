@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('marketdata', '0004_keep_days'),
+        ('marketdata', '0005_api_keys'),
     ]
 
     operations = [

@@ -11,11 +11,22 @@ from infrastructure.persistence import Database
 from infrastructure.persistence.live import LiveCache
 from marketdata.live import process
 from marketdata.models import Symbol
+from marketdata.services import attempts
 from tests.live.speaker import Speaker
 from tests.persistence.conftest import RedisServer
 
 SYMBOLS = ("NASDAQ:AAPL", "BINANCE:BTCUSDT", "TEST:TICK")
-COLLECTIONS = ("bar_chunk", "bar_series", "lease", "quote", "symbol", "upstream_switch", "auth_user")
+COLLECTIONS = (
+    "bar_chunk",
+    "bar_series",
+    "lease",
+    "quote",
+    "symbol",
+    "upstream_switch",
+    "auth_user",
+    "api_key",
+    "ended_session",
+)
 
 
 @pytest.fixture
@@ -57,5 +68,6 @@ async def live(redis_server: RedisServer, database: Database, settings: Settings
     settings.LIVE_FLUSH_MS = 20
     settings.ANONYMOUS_VIEWING = True
     settings.MARKETDATA_SOURCE = "simulator"
+    attempts.of_this_process.clear()
     yield
     await process.close()

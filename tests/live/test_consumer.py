@@ -7,7 +7,7 @@ from pytest_django.fixtures import Settings
 
 from infrastructure.persistence import Database, QuoteStore
 from infrastructure.tradingview.base import Quote
-from marketdata.live import process
+from marketdata.live import consumers, process
 from marketdata.live.errors import Code
 from marketdata.live.protocol import MAX_MESSAGE_BYTES
 from tests.live.browser import Browser, eventually, refusal
@@ -36,6 +36,7 @@ async def test_hello_says_what_a_client_must_know(speaker: Speaker) -> None:
                 "message_bytes": 65536,
                 "messages_per_s": 20.0,
                 "connections_per_address": 50,
+                "connections_per_account": 50,
             },
             "feed": {
                 "state": "live",
@@ -151,7 +152,19 @@ async def test_what_cannot_be_understood_gets_a_numbered_error_and_the_connectio
 async def test_who_is_not_logged_in_is_refused_where_anonymous_viewing_is_off(settings: Settings) -> None:
     settings.ANONYMOUS_VIEWING = False
     async with Browser() as browser:
-        assert await refusal(browser) == (Code.NOT_ALLOWED, "Log in to watch live data.", False)
+        await browser.say(op="subscribe", quotes=["TEST:TICK"])
+        why = "Log in to watch live data, or send a ticket or key first."
+        assert await refusal(browser) == (Code.NOT_ALLOWED, why, False)
+
+
+async def test_who_sends_nothing_to_get_in_with_is_refused_after_a_while(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ANONYMOUS_VIEWING = False
+    monkeypatch.setattr(consumers, "AUTH_TIMEOUT_S", 0.2)
+    async with Browser() as browser:
+        why = "Log in, or send a ticket or key within 0.2 s."
+        assert await refusal(browser) == (Code.NOT_ALLOWED, why, False)
 
 
 async def test_an_address_has_so_many_connections_and_gets_them_back(settings: Settings) -> None:
@@ -161,7 +174,7 @@ async def test_an_address_has_so_many_connections_and_gets_them_back(settings: S
         async with Browser() as second:
             code, reason, reconnect = await refusal(second)
             assert (code, reconnect) == (Code.TOO_MANY_CONNECTIONS, False)
-            assert reason == "There are 1 connections from 10.0.0.1 already."
+            assert reason == "There are 1 connections from this address already."
         async with Browser(address="10.0.0.2") as other:
             await other.hear_type("hello")
     async with Browser() as third:

@@ -11,6 +11,7 @@ from infrastructure.persistence import closed_log
 from infrastructure.tradingview.base import State
 from marketdata.live import connection, consumers, hub, protocol
 from marketdata.live.errors import Code
+from marketdata.services import attempts, holders
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "live-protocol.md").read_text()
 
@@ -86,6 +87,9 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
         f"more than {protocol.MAX_MESSAGE_BYTES:,} bytes",
         f"about the last {closed_log.LOG_LENGTH:,} closed bars",
         f"at most {connection.CLOSED_BARS // 2:,} are replayed",
+        f"ticket or an API key in its first message, within {consumers.AUTH_TIMEOUT_S:g} s",
+        f'"life_s":{holders.TICKET_S}',
+        f"{attempts.LIMIT} failed attempts from this address within a minute",
         f"more than {consumers.MESSAGES_PER_S:g} a second on average, or {consumers.MESSAGES_BURST} at once",
     ):
         assert text.lower() in " ".join(DOCUMENT.split()).lower(), text

@@ -9,7 +9,7 @@ from infrastructure.intervals import INTERVALS
 from infrastructure.tradingview.base import Quote
 from marketdata.live import protocol
 from marketdata.live.errors import Code, Refusal
-from marketdata.live.protocol import Pong, Reset, Subscribe, Unsubscribe, parse
+from marketdata.live.protocol import Auth, Pong, Position, Reset, Subscribe, Unsubscribe, parse
 
 
 def test_a_subscription_names_quotes_and_bars() -> None:
@@ -22,6 +22,8 @@ def test_id_and_lists_may_be_missing_and_unknown_fields_are_ignored() -> None:
     assert parse('{"id":"x","op":"unsubscribe","bars":["A:B@1d"]}') == Unsubscribe("x", [], ["A:B@1d"])
     assert parse('{"op":"reset"}') == Reset()
     assert parse('{"op":"pong","n":3}') == Pong(3)
+    assert parse('{"op":"auth","key":"md_1"}') == Auth(key="md_1")
+    assert parse('{"op":"reset","since":{"epoch":"x","offset":"1-0"}}') == Reset(since=Position("x", "1-0"))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_messages_of_the_server() -> None:
         '{"state":"live","reason":"","since_ms":1,"at_ms":2,"source":"simulator","simulated":true,"fence":3,'
         '"symbols":4,"waiting_bars":0}'
     )
-    hello = protocol.Hello(1, "3", 5, 25.0, 50, True, protocol.Limits(1000, 65536, 20.0, 50), feed)
+    hello = protocol.Hello(1, "3", 5, 25.0, 50, True, protocol.Limits(1000, 65536, 20.0, 50, 40), feed)
     texts = {
         protocol.encode(message)
         for message in (
@@ -93,6 +95,7 @@ def test_messages_of_the_server() -> None:
             protocol.Subscribed(1, ["A:B"], [], [protocol.Refused("A:C", 4010, "Unknown.")]),
             protocol.Status("3", feed),
             protocol.Ping(1),
+            protocol.Ping(2, Position("x", "1-0")),
             protocol.Error(Code.NOT_JSON, "No."),
             protocol.Error(Code.NOT_JSON, "No.", "x"),
             protocol.Bye(Code.RESTARTING, "Soon back.", True),
@@ -100,12 +103,14 @@ def test_messages_of_the_server() -> None:
     }
     assert texts == {
         '{"type":"hello","protocol":1,"epoch":"3","server_ms":5,"heartbeat_s":25.0,"flush_ms":50,"simulated":true,'
-        '"limits":{"symbols":1000,"message_bytes":65536,"messages_per_s":20.0,"connections_per_address":50},'
+        '"limits":{"symbols":1000,"message_bytes":65536,"messages_per_s":20.0,"connections_per_address":50,'
+        '"connections_per_account":40},'
         f'"feed":{feed_json}}}',
         '{"type":"subscribed","id":1,"quotes":["A:B"],"bars":[],'
         '"refused":[{"item":"A:C","code":4010,"reason":"Unknown."}]}',
         f'{{"type":"status","epoch":"3","feed":{feed_json}}}',
         '{"type":"ping","n":1}',
+        '{"type":"ping","n":2,"log":{"epoch":"x","offset":"1-0"}}',
         '{"type":"error","code":4000,"message":"No."}',
         '{"type":"error","code":4000,"message":"No.","id":"x"}',
         '{"type":"bye","code":4100,"reason":"Soon back.","reconnect":true}',
@@ -146,9 +151,14 @@ def test_the_number_of_an_error_says_whether_the_connection_ends_and_whether_to_
         "RESTARTING": (True, True),
         "NO_HEARTBEAT": (True, True),
         "TOO_SLOW": (True, True),
+        "TICKET_EXPIRED": (True, True),
+        "AUTH_UNCHECKED": (True, True),
         "NOT_ALLOWED": (True, False),
         "TOO_MANY_CONNECTIONS": (True, False),
         "MESSAGE_TOO_LARGE": (True, False),
         "TOO_MANY_MESSAGES": (True, False),
         "ACCESS_ENDED": (True, False),
+        "AUTH_FAILED": (True, False),
+        "TOO_MANY_FAILURES": (True, False),
+        "TOO_MANY_OF_ACCOUNT": (True, False),
     }

@@ -138,7 +138,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ),
     ("quotes", {"symbols": ",".join(f"X:{n}" for n in range(1001))}, 400, "At most 1000 symbols at once."),
     ("quotes", {}, 400, "symbols: Field required."),
-    ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, gaps, quotes and status."),
+    ("nothing/here", {}, 404, "There is no 'nothing/here' here, only symbols, bars, gaps, quotes, status and tickets."),
 ]
 
 
@@ -160,7 +160,7 @@ def test_admission_is_that_of_the_live_page(empty: None, settings: LazySettings)
     for path in ("symbols", "bars?symbol=X", "gaps?symbol=X", "quotes?symbols=X", "status", "nothing"):
         settings.ANONYMOUS_VIEWING = False
         answer = Client().get(f"/api/v1/{path}")
-        assert (answer.status_code, answer.json()) == (401, {"detail": "Log in to read market data."})
+        assert (answer.status_code, answer.json()) == (401, {"detail": "Log in, or send a valid API key, to read market data."})
         assert ann.get(f"/api/v1/{path}").status_code != 401
         settings.ANONYMOUS_VIEWING = True
         assert Client().get(f"/api/v1/{path}").status_code != 401
@@ -223,9 +223,12 @@ def test_answers_are_not_kept(reader: Client) -> None:
 def test_its_description_is_served_without_any_page_of_another_host(reader: Client) -> None:
     code, answer = get(reader, "openapi.json")
     assert (code, sorted(answer["paths"])) == (
-        200, ["/api/v1/bars", "/api/v1/gaps", "/api/v1/quotes", "/api/v1/status", "/api/v1/symbols"],
+        200, ["/api/v1/bars", "/api/v1/gaps", "/api/v1/quotes", "/api/v1/status", "/api/v1/symbols",
+              "/api/v1/tickets"],
     )  # fmt: skip
+    tickets = answer["paths"].pop("/api/v1/tickets")
     assert {method for path in answer["paths"].values() for method in path} == {"get"}
+    assert set(tickets) == {"post"}
 
 
 ASK_WITHOUT_STORES = """
