@@ -46,6 +46,7 @@ def work(jobs: Sequence[BackfillJob], at_once: int, display: Display) -> tuple[l
         try:
             _follow(threads, rows, display)
         except KeyboardInterrupt:
+            threads.end()
             for row in rows:
                 row.job = row.job if row.over else backfill_jobs.interrupt(row.job)
             return rows, True

@@ -41,7 +41,7 @@ class Ended(Generic[T]):
 
 class SideBySide(Generic[T]):
     """`work(place, provider, tell)` for each place from 0 to `count`, `at_once` of them at a time. In the block iterate
-    for (place, event): Began, what the work tells, Ended. Leaving it sets `stop`."""
+    for (place, event): Began, what the work tells, Ended. Leaving it ends the work."""
 
     def __init__(self, work: Callable[[int, IDataProvider, Tell], T], count: int, at_once: int) -> None:
         self.stop = threading.Event()
@@ -59,6 +59,10 @@ class SideBySide(Generic[T]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Has the work stop where it can, and waits a moment for it. Nothing is told any more."""
         self.stop.set()
         deadline = time.monotonic() + STOP_S
         for thread in self._threads:
