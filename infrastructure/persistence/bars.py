@@ -38,6 +38,7 @@ class BarStore:
     def __init__(self, database: Database, *, random: Callable[[], float] = random.random) -> None:
         self._database = database
         self._random = random
+        self._ensured = False
 
     @property
     def _chunks(self) -> Collection[Document]:
@@ -71,6 +72,7 @@ class BarStore:
                 if error.code != NAMESPACE_EXISTS:  # a hosted server may not let us choose: larger, but right
                     logger.warning("%s keeps the server's default compression: %s", collection.name, error)
         self._series.create_index([(field, 1) for field in NAME], unique=True)
+        self._ensured = True
 
     @mongodb_errors()
     def series(
@@ -88,10 +90,13 @@ class BarStore:
         for _ in range(TRIES):
             if found := self._series.find_one(name):
                 return bar_documents.series_of(found, time.monotonic())
-            self.ensure()
+            if not self._ensured:
+                self.ensure()
             empty = dict.fromkeys(("first_ms", "last_ms", "last", "updated_at"))
+            document = {"_id": self._new_id(), **name, "revision": 1, "span_ms": span_ms, **empty}
             try:
-                self._series.insert_one({"_id": self._new_id(), **name, "revision": 1, "span_ms": span_ms, **empty})
+                self._series.insert_one(document)
+                return bar_documents.series_of(document, time.monotonic())
             except DuplicateKeyError:  # somebody made it meanwhile, or the id is taken
                 time.sleep(self._random() * PAUSE_S)
         raise Unavailable(f"The bar series of {symbol} {interval} could not be created.")

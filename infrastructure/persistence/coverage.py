@@ -100,18 +100,15 @@ class CoverageStore:
         return tuple(sorted(longest))
 
     def _swap(self, series: Series, stored: Document | None, ranges: Ranges, end: Document) -> bool:
-        fields: Document = {"ranges": [list(one) for one in ranges], **end}
-        if stored is None:
-            none: Document = {"ended": "", "ended_ms": None, "ended_at": None}
-            try:
-                self._collection.insert_one({"_id": _id(series), "rev": 0, **none, "ranges": []})
-            except DuplicateKeyError:
-                return False
-            stored = {"rev": 0}
-        change: list[Document] = [
-            {"$set": {**fields, "rev": stored["rev"] + 1, **({"ended_at": "$$NOW"} if end else {})}}
-        ]
-        return self._collection.update_one({"_id": _id(series), "rev": stored["rev"]}, change).modified_count == 1
+        rev = stored["rev"] if stored else None
+        fields: Document = {} if stored else {"ended": "", "ended_ms": None, "ended_at": None}
+        fields |= {**end, "ended_at": "$$NOW"} if end else {}
+        change = {"$set": {**fields, "ranges": [list(one) for one in ranges], "rev": (rev or 0) + 1}}
+        try:
+            told = self._collection.update_one({"_id": _id(series), "rev": rev}, [change], upsert=stored is None)
+        except DuplicateKeyError:  # somebody was the first meanwhile
+            return False
+        return told.matched_count == 1 or told.upserted_id is not None
 
 
 def _id(series: Series) -> str:

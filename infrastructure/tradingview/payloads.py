@@ -184,11 +184,11 @@ def _columns(rows: list[_Values]) -> Bars:
     """By way of MessagePack: numpy reads its doubles where they stand, which is much faster than object by object."""
     packed = msgspec.msgpack.encode(rows)
     table = np.frombuffer(packed, _PACKED, offset=len(packed) - len(rows) * _PACKED.itemsize)
-    time_s, *prices, volume = (table[name].astype(np.float64) for name in _Values.__struct_fields__)
+    time_s, opens, highs, lows, closes, volume = (table[name].astype(np.float64) for name in _Values.__struct_fields__)
     senseless = np.abs(time_s) > MAX_TIME_S
     if senseless.any():
         raise Malformed("TradingView sent a bar without a time.", str(rows[int(senseless.argmax())]))
     volume[volume >= NOTHING] = np.nan
-    bars = Bars(np.rint(time_s * 1000).astype(np.int64), *prices, volume)
-    priceless = np.logical_or.reduce([price >= NOTHING for price in prices])
+    bars = Bars(np.rint(time_s * 1000).astype(np.int64), opens, highs, lows, closes, volume)
+    priceless = np.logical_or.reduce([price >= NOTHING for price in (opens, highs, lows, closes)])
     return bars[~priceless] if priceless.any() else bars

@@ -52,7 +52,7 @@ class Display:
 
     def said(self, place: int, share: float, text: str) -> None:
         if self._bars:
-            self._bars.update(self._tasks[place], completed=share, said=text)
+            self._bars.update(self._tasks[place], completed=share, said=text, refresh=True)
         else:
             self.line(place, text)
 

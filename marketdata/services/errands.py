@@ -2,6 +2,7 @@
 `backfill`, which talks to the source and keeps the job."""
 
 from contextlib import suppress
+from functools import partial
 
 from infrastructure.errors import Malformed
 from infrastructure.intervals import parse_interval
@@ -33,8 +34,10 @@ class Errand:
         self.held = job.held  # bars of a wish for a number of them that were there already
 
     def next(self) -> Ask | None:
-        known = Coverage() if self.job.force else self._known()
-        ask = next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, self._stored)
+        series = self._series()
+        known = Coverage() if series is None or self.job.force else self._coverage.of(series)
+        stored = partial(self._stored, series)
+        ask = next_ask(self._wish, self._market, (*known.ranges, *self._asked), known.ended_ms, stored)
         if ask and ask.bars is not None and self.job.bars is not None:
             self.held = max(self.job.bars - ask.bars - self.job.received, 0)
         return ask
@@ -53,9 +56,9 @@ class Errand:
 
     def finish(self, ask: Ask) -> None:
         """The source said all that it has to say to it."""
-        asked, series = self._asking.pop(ask), self._series()
-        if series is not None:
-            self._coverage.add(series, asked.exhausted())
+        asked = self._asking.pop(ask)
+        if (rest := asked.exhausted()) and (series := self._series()):
+            self._coverage.add(series, rest)
         if ask.start_ms is not None:
             low = ask.start_ms
         else:
@@ -80,12 +83,7 @@ class Errand:
     def _target(self, info: SymbolInfo) -> Series:
         return series_of(self._bars, self.job.symbol, self.interval, info)
 
-    def _known(self) -> Coverage:
-        series = self._series()
-        return Coverage() if series is None else self._coverage.of(series)
-
-    def _stored(self, start_ms: int, end_ms: int) -> int:
-        series = self._series()
+    def _stored(self, series: Series | None, start_ms: int, end_ms: int) -> int:
         return 0 if series is None else sum(map(len, self._bars.iterate(series, start_ms, end_ms)))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from infrastructure.errors import InfrastructureError
 from infrastructure.intervals import DAY_MS
-from infrastructure.persistence import BarStore
+from infrastructure.persistence import BarStore, Series
 from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
 from infrastructure.ranges import Range
 from infrastructure.tradingview.budget import RequestBudget
@@ -105,9 +105,9 @@ class _Supposed(Errand):
         length_ms = self.interval.length_ms
         return np.arange(-(-start_ms // length_ms) * length_ms, end_ms, length_ms, dtype=np.int64)
 
-    def _stored(self, start_ms: int, end_ms: int) -> int:
+    def _stored(self, series: Series | None, start_ms: int, end_ms: int) -> int:
         supposed = sum(stretch.bars for stretch in self._answered if start_ms <= stretch.start_ms < end_ms)
-        return super()._stored(start_ms, end_ms) + supposed
+        return super()._stored(series, start_ms, end_ms) + supposed
 
 
 def _slices_back(start_ms: int, end_ms: int) -> Iterator[Range]:

@@ -18,8 +18,9 @@ Times = NDArray[np.int64]
 def spans_near(times: Times, hours: TradingHours) -> tuple[Times, Times, NDArray[np.bool_]]:
     """Opens, closes, and whether it is its date's first, of the spans round these times: no more dates than bars need,
     whatever lies between them."""
-    days = np.unique(times // DAY_MS)
-    near = np.unique((days[:, None] + np.arange(-1, hours.back + 2)).ravel()).tolist()
+    days = times // DAY_MS
+    begun = days[np.diff(days, prepend=days[:1] - 1) != 0].tolist()  # most often the only bars that need a look
+    near = sorted({day + around for day in begun for around in range(-1, hours.back + 2)})
     rows = [
         (span.open_ms, span.close_ms, number == 0)
         for day in near
