@@ -4,7 +4,7 @@ messages to JSON. Pure; used by the feed (quotes and bars, encoded once), the hu
 import struct
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,7 +18,8 @@ PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEM_LENGTH = 80
 
-RequestId = int | str | None
+#: A number that every JSON reader takes exactly: it is sent back.
+RequestId = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | str | None
 
 
 class Position(msgspec.Struct, frozen=True):

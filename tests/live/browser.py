@@ -9,6 +9,7 @@ from typing import Any, Self
 from channels.testing import WebsocketCommunicator
 
 from marketdata.live.consumers import LiveConsumer
+from tests.live.schema import checked
 
 DEADLINE_S = 20.0  # only guards against a hang
 
@@ -64,7 +65,7 @@ class Browser:
         if output["type"] == "websocket.close":
             self.closed_with = output["code"]
             return output
-        message: dict[str, Any] = json.loads(output["text"])
+        message = checked(json.loads(output["text"]))
         if message["type"] == "ping":
             self.pings.append(message)
             if self.answers_pings:

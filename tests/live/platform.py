@@ -17,18 +17,20 @@ from django.db import connections
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
+from tests.live.schema import checked
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0  # only guards against a hang: starting a process takes seconds on a busy machine
 
 
 class ManagePy:
-    """`manage.py <command>` on this test's stores; its output is in `log`."""
+    """`manage.py <command> <arguments>` on this test's stores; its output is in `log`."""
 
-    def __init__(self, folder: Path, command: str, **environment: str) -> None:
+    def __init__(self, folder: Path, command: str, *arguments: str, **environment: str) -> None:
         self.log = folder / f"{command}-{len(list(folder.iterdir()))}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), command],
+                [sys.executable, str(ROOT / "manage.py"), command, *arguments],
                 env={
                     **os.environ,
                     "MONGODB_NAME": str(connections["default"].settings_dict["NAME"]),
@@ -109,7 +111,7 @@ class Client:
 
     async def _take_all(self, socket: ClientConnection) -> None:
         async for text in socket:
-            message = json.loads(text)
+            message = checked(json.loads(text))
             if message["type"] == "ping":
                 await socket.send(json.dumps({"op": "pong", "n": message["n"]}))
             async with self._changed:

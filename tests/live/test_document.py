@@ -1,17 +1,24 @@
 """docs/live-protocol.md and the code say the same."""
 
+import json
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
+from infrastructure.bars import Bar
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import closed_log
-from infrastructure.tradingview.base import State
-from marketdata.live import connection, consumers, hub, protocol
+from infrastructure.tradingview.base import Quote, State
+from marketdata.live import connection, consumers, hub, protocol, schema
 from marketdata.live.errors import Code
+from marketdata.live.frames import HOLE, Frames
+from marketdata.live.latest import Latest
 from marketdata.services import attempts, holders
+from tests.live.schema import FILE, checked
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "live-protocol.md").read_text()
 
@@ -40,10 +47,45 @@ def test_operations_and_their_fields() -> None:
 
 def test_messages_and_their_fields() -> None:
     documented = {names(row[0])[0]: names(row[1]) for row in rows("What servers send") if names(row[0]) != ["type"]}
-    values = {"snapshot": ["quotes", "bars", "recovered", "log"], "update": ["quotes", "bars", "log"]}
-    assert documented == values | {
-        str(struct.__struct_config__.tag): fields(struct) for struct in get_args(protocol.Message)
+    assert documented == {str(struct.__struct_config__.tag): fields(struct) for struct in schema.FROM_SERVERS}
+
+
+def test_the_published_schema_is_that_of_the_types() -> None:
+    """`python -m marketdata.live.schema > docs/live-protocol.schema.json` writes it."""
+    published = json.loads(FILE.read_text())
+    assert published == schema.schema()
+    Draft202012Validator.check_schema(published)
+
+
+def test_what_servers_join_of_parts_is_what_the_schema_says() -> None:
+    latest = Latest()
+    latest.quotes = {"A:B": protocol.encode_quote(Quote("A:B"), 1, 2).decode()}
+    bar = protocol.encode_bar("A:B", INTERVALS["1m"], 1, Bar(60_000, 1, 2, 0, 1, float("nan")), True, 120_000)
+    frames = Frames(latest, ',"log":{"epoch":"x","offset":"1-0"}')
+    kept = {}
+    for type in ("update", "snapshot", HOLE):
+        event, _ = frames.of(type, frozenset({"A:B"}), frozenset(), (bar.decode(),))
+        kept[type] = set(checked(json.loads(event["text"])))
+    assert kept == {
+        "update": {"type", "quotes", "bars", "log"},
+        "snapshot": {"type", "quotes", "bars", "log"},
+        HOLE: {"type", "quotes", "bars", "log", "recovered"},
     }
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "ping"},
+        {"type": "ping", "n": "1"},
+        {"type": "ping", "n": 1, "more": 1},
+        {"type": "update", "quotes": [{"s": "A:B"}], "bars": []},
+        {"type": "bye", "code": 4100, "reason": "x", "reconnect": 1},
+    ],
+)
+def test_the_check_of_messages_can_fail(message: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        checked(message)
 
 
 def test_fields_of_quotes_and_bars() -> None:
