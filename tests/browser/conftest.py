@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from infrastructure.persistence import Database
 from tests import chromium
+from tests.browser.site import SYNCHRONOUS, Site, running_site
+from tests.live.conftest import database, redis_server
+from tests.persistence.conftest import RedisServer
 from tests.platform_process import Platform, running_platform
+
+__all__ = ["database", "redis_server"]  # fixtures
 
 
 @pytest.fixture(scope="package")
@@ -23,11 +29,22 @@ def platform(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iter
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _synchronous_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SYNCHRONOUS, "true")
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     yield context
     context.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, redis_server: RedisServer, database: Database, context: BrowserContext) -> Iterator[Site]:
+    with running_site(tmp_path, redis_server, database, context, LIVE_MAX_SYMBOLS="1100") as site:
+        yield site
 
 
 @pytest.fixture

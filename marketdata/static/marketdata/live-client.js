@@ -1,17 +1,22 @@
 /**
- * Client of the live protocol (docs/live-protocol.md): one websocket, kept alive, with a wish that survives reconnects.
- * Dependency-free ES module.
+ * Client of the live protocol (docs/live-protocol.md): one websocket that is kept alive, and a wish that survives
+ * reconnects. An ES module without dependencies, for pages and programs; docs/browser-client.md describes it.
  *
  *   const client = new LiveClient("wss://example.org/ws/v1/");
  *   client.addEventListener("quote", ({ detail }) => console.log(detail.s, detail.last));
  *   client.addEventListener("bar", ({ detail }) => console.log(detail.s, detail.i, detail.c, detail.closed));
  *   client.subscribe({ quotes: ["NASDAQ:AAPL"], bars: ["NASDAQ:AAPL@1m"] });
+ *   client.connect();
  *
  * Events (CustomEvent, payload in `detail`):
  *   connection  { state: "connecting" | "open" | "waiting" | "closed", reason, retryInMs }
  *   hello       the server's greeting: limits, heartbeat, simulated
  *   feed        state of the market data feed
- *   quote, bar  one quote or bar, whole state, latest wins; `snapshot: true` for those that answer a subscription
+ *   quote, bar  whole state, latest wins; `snapshot: true` for those that answer a subscription. A closed bar may come
+ *               twice after a reconnect: place bars by `t`
+ *   recovery    { recovered: true | false | null } after a reconnect, or when the server lost its place: true, the
+ *               closed bars that were missed follow as `bar` events; otherwise fetch them from /api/v1/bars
+ *   subscribed  { id, quotes, bars, refused }: all that is watched now
  *   refused     { item, code, reason }: the server will not send this item
  *   problem     { code, message }: a numbered error
  *
@@ -20,98 +25,151 @@
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
-const SILENCE_FACTOR = 2.5; // of the server's heartbeat period: then the connection is taken for dead
 const SETTLED_MS = 10_000; // the delay starts anew only after a connection has lived this long
+const GREETING_MS = 15_000; // from the beginning of an attempt to `hello`
+const SILENCE_FACTOR = 2.5; // of the server's heartbeat period: then the connection is taken for dead
 const FIRST_FINAL_CODE = 4500; // closing codes from here to 4999 say: do not reconnect
+const UNCHECKED = 4013; // the server cannot tell at the moment: asked again
+const ASK_AGAIN_MS = 3000;
+const ITEMS_PER_MESSAGE = 500; // of up to 80 characters: below the server's 64 KiB
 
 export class LiveClient extends EventTarget {
   #url;
-  #socket = null;
+  #credentials;
+  #WebSocket;
+  #random;
+  #attempt = null; // the connection, or the one that is being made
   #quotes = new Set();
   #bars = new Set();
   #requestId = 0;
   #failures = 0;
-  #timer = 0;
+  #retryTimer = 0;
+  #askTimer = 0;
   #watchdog = 0;
-  #silenceMs = 60_000;
-  #final = false;
+  #silenceMs = 0;
+  #clockMs = 0; // the server's clock minus ours
+  #place = null; // { epoch, offset } in the server's log of closed bars: all before it has been received
+  #greeted = false; // by any server so far
+  #resumption = null; // id of the request that resumes; #place stands still until it is granted
 
-  /** @param {string} url  websocket address, for example wss://example.org/ws/v1/ */
-  constructor(url) {
+  /**
+   * @param {string} url  for example wss://example.org/ws/v1/
+   * @param {object} [options]
+   * @param {() => Promise<{ticket: string} | {key: string}>} [options.credentials]  asked before each connection; for
+   *   programs and pages of another host, which have no session here
+   * @param {typeof WebSocket} [options.WebSocket]  where the platform has none (Node before 22)
+   * @param {() => number} [options.random]  of the jitter, in [0, 1)
+   */
+  constructor(url, { credentials = null, WebSocket = globalThis.WebSocket, random = Math.random } = {}) {
     super();
     this.#url = url;
+    this.#credentials = credentials;
+    this.#WebSocket = WebSocket;
+    this.#random = random;
   }
 
+  /** Connects, or tries at once instead of waiting longer; nothing while a connection is there or being made. */
   connect() {
-    this.#final = false;
-    clearTimeout(this.#timer);
+    if (this.#attempt) return;
+    clearTimeout(this.#retryTimer);
+    const attempt = { socket: null, openedAt: 0, greeted: false, log: null, final: false };
+    this.#attempt = attempt;
+    this.#silenceMs = GREETING_MS;
+    this.#listenForSilence();
     this.#emit("connection", { state: "connecting", reason: "" });
-    const socket = new WebSocket(this.#url);
-    this.#socket = socket;
-    const openedAt = { ms: 0 };
-    socket.onopen = () => {
-      openedAt.ms = performance.now();
-      this.#listenForSilence();
-    };
-    socket.onmessage = (message) => {
-      this.#listenForSilence();
-      this.#receive(JSON.parse(message.data));
-    };
-    socket.onclose = (event) => {
-      if (this.#socket !== socket) return;
-      this.#socket = null;
-      clearTimeout(this.#watchdog);
-      if (openedAt.ms && performance.now() - openedAt.ms > SETTLED_MS) this.#failures = 0;
-      if (this.#final || (event.code >= FIRST_FINAL_CODE && event.code <= 4999)) {
-        this.#emit("connection", { state: "closed", reason: event.reason });
-      } else {
-        this.#retry(event.reason);
-      }
-    };
+    if (!this.#credentials) this.#open(attempt, null);
+    else {
+      this.#credentials().then(
+        (auth) => this.#attempt === attempt && this.#open(attempt, auth),
+        (error) => this.#end(attempt, error.message),
+      );
+    }
   }
 
+  /** Ends the connection for good; what is subscribed is kept for another `connect`. */
   close() {
-    this.#final = true;
-    clearTimeout(this.#timer);
-    this.#socket?.close(1000);
+    clearTimeout(this.#retryTimer);
+    const attempt = this.#attempt;
+    if (attempt) this.#end(attempt, "", true);
+    else this.#emit("connection", { state: "closed", reason: "" });
   }
 
   /** Adds to what is wanted; already subscribed items cost nothing. */
   subscribe({ quotes = [], bars = [] }) {
     for (const item of quotes) this.#quotes.add(item);
     for (const item of bars) this.#bars.add(item);
-    this.#send({ op: "subscribe", id: ++this.#requestId, quotes, bars });
+    this.#ask("subscribe", quotes, bars);
   }
 
   unsubscribe({ quotes = [], bars = [] }) {
     for (const item of quotes) this.#quotes.delete(item);
     for (const item of bars) this.#bars.delete(item);
-    this.#send({ op: "unsubscribe", id: ++this.#requestId, quotes, bars });
+    this.#ask("unsubscribe", quotes, bars);
+  }
+
+  /** Now by the server's clock, in milliseconds; ours until the first greeting. */
+  now() {
+    return Date.now() + this.#clockMs;
+  }
+
+  #open(attempt, auth) {
+    const socket = new this.#WebSocket(this.#url);
+    attempt.socket = socket;
+    socket.onopen = () => {
+      attempt.openedAt = performance.now();
+      if (auth) socket.send(JSON.stringify({ op: "auth", ...auth }));
+    };
+    socket.onmessage = ({ data }) => {
+      if (this.#attempt !== attempt) return;
+      let message;
+      try {
+        message = JSON.parse(data);
+      } catch {
+        this.#end(attempt, "the server sent something that is no JSON");
+        return;
+      }
+      this.#receive(message);
+      this.#listenForSilence();
+    };
+    socket.onclose = ({ code, reason }) => {
+      this.#end(attempt, reason, attempt.final || (code >= FIRST_FINAL_CODE && code <= 4999));
+    };
+    socket.onerror = () => {}; // always followed by close
+  }
+
+  /** Does not wait for the closing handshake: a dead network would never answer it. */
+  #end(attempt, reason, final = false) {
+    if (this.#attempt !== attempt) return;
+    this.#attempt = null;
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#askTimer);
+    attempt.socket?.close();
+    if (final) {
+      this.#emit("connection", { state: "closed", reason });
+      return;
+    }
+    if (attempt.openedAt && performance.now() - attempt.openedAt > SETTLED_MS) this.#failures = 0;
+    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures);
+    this.#failures = Math.min(this.#failures + 1, 16);
+    const retryInMs = ceiling * (0.5 + this.#random() / 2); // jitter: a restarted server is not stormed
+    this.#retryTimer = setTimeout(() => this.connect(), retryInMs);
+    this.#emit("connection", { state: "waiting", reason, retryInMs });
   }
 
   #receive(message) {
     switch (message.type) {
       case "hello":
-        this.#silenceMs = message.heartbeat_s * 1000 * SILENCE_FACTOR;
-        this.#emit("connection", { state: "open", reason: "" });
-        this.#emit("hello", message);
-        this.#emit("feed", message.feed);
-        if (this.#quotes.size || this.#bars.size) {
-          this.#send({ op: "subscribe", id: ++this.#requestId, quotes: [...this.#quotes], bars: [...this.#bars] });
-        }
+        this.#greet(message);
         break;
       case "ping":
         this.#send({ op: "pong", n: message.n });
         break;
       case "snapshot":
-      case "update": {
-        const snapshot = message.type === "snapshot";
-        for (const quote of message.quotes ?? []) this.#emit("quote", { ...quote, snapshot });
-        for (const bar of message.bars ?? []) this.#emit("bar", { ...bar, snapshot });
+      case "update":
+        this.#take(message);
         break;
-      }
       case "subscribed":
-        for (const refusal of message.refused ?? []) this.#emit("refused", refusal);
+        this.#granted(message);
         break;
       case "status":
         this.#emit("feed", message.feed);
@@ -120,27 +178,89 @@ export class LiveClient extends EventTarget {
         this.#emit("problem", message);
         break;
       case "bye":
-        this.#final = message.reconnect === false;
+        this.#attempt.final = message.reconnect === false;
         break;
       default: // a newer server may say more; an older client ignores it
     }
+    if (message.log && message.type !== "hello" && this.#resumption === null) this.#place = message.log;
+  }
+
+  #greet(message) {
+    this.#silenceMs = message.heartbeat_s * 1000 * SILENCE_FACTOR;
+    this.#clockMs = message.server_ms - Date.now();
+    Object.assign(this.#attempt, { greeted: true, log: message.log ?? null });
+    const again = this.#greeted;
+    this.#greeted = true;
+    this.#emit("connection", { state: "open", reason: "" });
+    this.#emit("hello", message);
+    this.#emit("feed", message.feed);
+    if (!again || !this.#bars.size) this.#place = this.#attempt.log;
+    this.#resume(again);
+  }
+
+  /** All that is wanted; after a reconnect from the place where the last connection ended. */
+  #resume(again) {
+    const [id] = this.#ask("subscribe", [...this.#quotes], [...this.#bars], again ? this.#place : null);
+    this.#resumption = again && this.#bars.size ? id : null;
+  }
+
+  #take(message) {
+    const snapshot = message.type === "snapshot";
+    if (snapshot && message.recovered === false && this.#resumption === null) {
+      this.#emit("recovery", { recovered: false });
+    }
+    for (const quote of message.quotes ?? []) this.#emit("quote", { ...quote, snapshot });
+    for (const bar of message.bars ?? []) this.#emit("bar", { ...bar, snapshot });
+  }
+
+  #granted(message) {
+    const unchecked = (message.refused ?? []).filter(({ code }) => code === UNCHECKED).map(({ item }) => item);
+    if (unchecked.length) this.#askAgain(unchecked);
+    if (message.id === this.#resumption && !unchecked.some((item) => this.#bars.has(item))) {
+      this.#resumption = null;
+      if (message.recovered !== true) this.#place = this.#attempt.log;
+      this.#emit("recovery", { recovered: message.recovered ?? null });
+    }
+    this.#emit("subscribed", message);
+    for (const refusal of message.refused ?? []) this.#emit("refused", refusal);
+  }
+
+  #askAgain(items) {
+    clearTimeout(this.#askTimer);
+    this.#askTimer = setTimeout(() => {
+      if (this.#resumption !== null) this.#resume(true);
+      else {
+        const bars = items.filter((item) => this.#bars.has(item));
+        this.#ask("subscribe", items.filter((item) => this.#quotes.has(item)), bars);
+      }
+    }, ASK_AGAIN_MS * (0.5 + this.#random()));
+  }
+
+  /** Ids of the messages it takes; bars and their `since` are in the first. */
+  #ask(op, quotes, bars, since = null) {
+    if (!this.#attempt?.greeted) return []; // the greeting is answered with all that is wanted
+    const items = [...bars.map((item) => ["bars", item]), ...quotes.map((item) => ["quotes", item])];
+    const ids = [];
+    for (let at = 0; at < items.length; at += ITEMS_PER_MESSAGE) {
+      const message = { op, id: ++this.#requestId, quotes: [], bars: [] };
+      for (const [kind, item] of items.slice(at, at + ITEMS_PER_MESSAGE)) message[kind].push(item);
+      if (since && message.bars.length) message.since = since;
+      this.#send(message);
+      ids.push(message.id);
+    }
+    return ids;
   }
 
   #listenForSilence() {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#socket?.close(4000, "silence"), this.#silenceMs);
-  }
-
-  #retry(reason) {
-    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures);
-    this.#failures = Math.min(this.#failures + 1, 16);
-    const retryInMs = ceiling * (0.5 + Math.random() / 2); // jitter: a restarted server is not stormed
-    this.#emit("connection", { state: "waiting", reason, retryInMs });
-    this.#timer = setTimeout(() => this.connect(), retryInMs);
+    const attempt = this.#attempt;
+    if (!attempt) return; // a listener has closed the client
+    this.#watchdog = setTimeout(() => this.#end(attempt, "the server is silent"), this.#silenceMs);
   }
 
   #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    const socket = this.#attempt?.socket;
+    if (socket?.readyState === 1) socket.send(JSON.stringify(message));
   }
 
   #emit(name, detail) {
