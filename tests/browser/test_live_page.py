@@ -40,13 +40,25 @@ def test_intervals_switch_and_are_remembered(page: Page) -> None:
 
 
 def test_the_keyboard_walks_the_list_and_removes_and_adds_symbols(page: Page) -> None:
-    rows = page.locator("#watchlist tbody tr")
+    rows = page.locator("tr[data-symbol]")
     expect(rows.nth(1)).to_be_visible()
-    rows.nth(0).focus()
+    page.keyboard.press("/")
+    expect(page.locator("#filter")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#watchlist")).to_be_focused()
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
-    symbol = rows.nth(1).get_attribute("data-symbol") or ""
+    symbol, following = (rows.nth(n).get_attribute("data-symbol") or "" for n in (1, 2))
+    expect(page.locator("#title")).to_contain_text(symbol)
+    page.keyboard.press("Enter")
+    expect(page.locator("#chart")).to_be_focused()
+    page.keyboard.press("Escape")
     page.keyboard.press("Delete")
+    expect(page.locator(f"tr[data-symbol='{symbol}']")).to_have_count(0)
+    expect(page.locator(f"tr[data-symbol='{following}']")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#said")).to_have_text(f"{symbol} removed from the list")
+    page.reload()
+    expect(page.locator(f"tr[data-symbol='{following}']")).to_have_attribute("aria-selected", "true")
     expect(page.locator(f"tr[data-symbol='{symbol}']")).to_have_count(0)
     page.locator("#symbol").fill(symbol.lower())
     page.keyboard.press("Enter")
@@ -56,22 +68,47 @@ def test_the_keyboard_walks_the_list_and_removes_and_adds_symbols(page: Page) ->
     expect(page.locator("#problem")).to_contain_text("NOWHERE:NOTHING is not a symbol of this platform")
 
 
-def test_sorting_and_filtering(page: Page) -> None:
-    rows = page.locator("#watchlist tbody tr:not([hidden])")
+def test_sorting_and_searching(page: Page) -> None:
+    rows = page.locator("tr[data-symbol]")
     expect(rows.nth(7)).to_be_visible()
     page.get_by_role("button", name="Symbol", exact=True).click()
+    expect(page.locator("th.symbol")).to_have_attribute("aria-sort", "ascending")
     names = [row.get_attribute("data-symbol") for row in rows.all()]
     assert names == sorted(names, key=str)
     page.locator("#filter").fill("btc")
+    expect(page.locator("#watchlist")).to_have_attribute("aria-rowcount", "4")
     assert [row.get_attribute("data-symbol") for row in rows.all()] == [
         "BINANCE:BTCUSDT", "BITSTAMP:BTCUSD", "COINBASE:BTCUSD",
     ]  # fmt: skip
+    page.reload()
+    expect(page.locator("th.symbol")).to_have_attribute("aria-sort", "ascending")
+
+
+@pytest.mark.parametrize("stored", ['"', "[1, {}]", "17", '{"column": "nothing"}', "null"])
+def test_garbage_in_the_browser_s_store_is_no_harm(page: Page, stored: str) -> None:
+    names = ("watched", "selected", "interval", "zone", "theme", "sort")
+    page.evaluate(
+        "([names, text]) => names.forEach((n) => localStorage.setItem(`marketdata.${n}`, text))", [names, stored]
+    )
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("connected", timeout=30_000)
+    page.locator("#symbol").fill("TEST:TICK")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_contain_text("TEST:TICK")
+
+
+def test_times_are_those_of_the_chosen_zone_and_remembered(page: Page) -> None:
+    page.locator("#zone").select_option("exchange")
+    page.reload()
+    expect(page.locator("#zone")).to_have_value("exchange")
 
 
 def test_a_phone_scrolls_in_one_direction_only(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator("#watchlist tbody tr").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for column in ("symbol", "last", "percent", "session", "delay", "age"):
+        expect(page.locator(f"tr[data-symbol='LSE:VOD'] td.{column}")).to_be_visible()
 
 
 def test_the_page_goes_on_by_itself_after_the_web_server_was_killed(page: Page, platform: Platform) -> None:

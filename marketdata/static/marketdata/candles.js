@@ -1,171 +1,279 @@
-/** The candlestick chart: history from the API, older bars as one scrolls back, the last candle live. */
+/**
+ * The candlestick chart: history from the API, older bars as one scrolls back, the last candle live, gaps marked.
+ *
+ * Events: history (detail: { failure } with a sentence, "" once it is there), gaps (detail: the list of them).
+ */
 
 import * as format from "./format.js";
+import { GapMarks, places } from "./gap-marks.js";
+import { fetchBars, fetchGaps, merge } from "./history.js";
 
 const PAGE = 1000;
+const MOST_BARS = 50_000; // in memory: further back one chooses a longer interval
+const MISSED_PAGE = 5000;
 const LOAD_BEFORE = 50; // bars left of the visible ones at which older history is fetched
+const FIRST_VIEW = 120;
+const AGAIN_MS = 4000;
+const GAPS_SOON_MS = 2000; // after a late bar, of which more may follow
+const GAPS_EVERY_MS = 300_000; // pulls fetch what is missing in the meantime
+const DAYS = ["1d", "1w", "1M"];
 
-export class Candles {
+export class Candles extends EventTarget {
   #box;
   #chart;
   #price;
   #volume;
-  #bars = []; // {t, o, h, l, c, v}, ascending
-  #request = 0; // answers to an older choice are dropped
+  #marks = new GapMarks();
+  #bars = []; // { t, o, h, l, c, v, closed }, ascending
+  #gaps = [];
   #more = false;
-  #loading = false;
-  #shown = null;
+  #loading = false; // of older history
+  #hasHistory = false; // the newest page is there
+  #missedSince = null; // closed bars from here on may have been missed
+  #shown = null; // { symbol, interval, zone: of the exchange }
+  #abort = new AbortController(); // answers to an older choice are dropped
+  #timer = 0;
+  #gapsTimer = 0;
   #zone = "UTC";
+  #colours = {};
 
-  constructor(container, { onError }) {
+  constructor(container) {
+    super();
     const { createChart, CandlestickSeries, HistogramSeries } = globalThis.LightweightCharts;
-    this.onError = onError;
     this.#box = container;
     this.#chart = createChart(container, {
       autoSize: true,
       layout: { attributionLogo: false }, // the page's footer carries the attribution; the logo would need inline styles
       timeScale: { timeVisible: true, secondsVisible: false, tickMarkFormatter: (t, kind) => this.#tick(t, kind) },
-      localization: { timeFormatter: (t) => this.#time(t, { dateStyle: "medium", timeStyle: "short" }) },
+      localization: { timeFormatter: (t) => this.#time(t * 1000, this.#isDaily ? DATE : DATE_AND_TIME) },
       rightPriceScale: { scaleMargins: { top: 0.08, bottom: 0.22 } },
     });
     this.#price = this.#chart.addSeries(CandlestickSeries, {});
+    this.#price.attachPrimitive(this.#marks);
     this.#volume = this.#chart.addSeries(HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" } });
     this.#chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (range && range.from < LOAD_BEFORE && this.#more) this.#older();
     });
-    this.restyle();
+    container.addEventListener("keydown", (event) => this.#key(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
+    setInterval(() => this.#findGaps(), GAPS_EVERY_MS);
+    this.restyle();
   }
 
   /** Colours come from the page's CSS variables, so that both themes are written once. */
   restyle() {
     const css = getComputedStyle(document.documentElement);
-    const [text, line, up, down] = ["--text", "--line", "--up", "--down"].map((n) => css.getPropertyValue(n).trim());
+    const colour = (name) => css.getPropertyValue(`--${name}`).trim();
+    this.#colours = { up: colour("up-soft"), down: colour("down-soft"), gap: colour("gap") };
     this.#chart.applyOptions({
-      layout: { background: { color: "transparent" }, textColor: text },
-      grid: { vertLines: { color: line }, horzLines: { color: line } },
-      rightPriceScale: { borderColor: line },
-      timeScale: { borderColor: line },
+      layout: { background: { color: "transparent" }, textColor: colour("text") },
+      grid: { vertLines: { color: colour("line") }, horzLines: { color: colour("line") } },
+      rightPriceScale: { borderColor: colour("line") },
+      timeScale: { borderColor: colour("line") },
     });
-    this.#price.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+    const [upColor, downColor] = [colour("up"), colour("down")];
+    this.#price.applyOptions({ upColor, downColor, wickUpColor: upColor, wickDownColor: downColor, borderVisible: false });
+    this.#draw();
   }
 
+  /** Days and longer are shown by the exchange's calendar, whatever the zone. */
   setZone(zone) {
     this.#zone = zone;
     this.#draw();
   }
 
-  async show(info, interval) {
-    this.#shown = { symbol: info.symbol, interval };
-    this.#bars = [];
-    this.#draw();
+  /** `info` as of /api/v1/symbols. Live bars may come before the history does. */
+  show(info, interval) {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#shown = { symbol: info.symbol, interval, zone: info.timezone || "UTC" };
+    [this.#bars, this.#gaps, this.#more, this.#loading] = [[], [], false, false];
+    [this.#hasHistory, this.#missedSince] = [false, null];
     const digits = format.decimals(info.price_scale);
     this.#price.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
-    await this.#fetch({}, (bars) => {
-      this.#bars = merge(bars, this.#bars);
-      this.#draw();
-      this.#chart.timeScale().setVisibleLogicalRange({ from: this.#bars.length - 120, to: this.#bars.length + 4 });
-    });
+    this.#draw();
+    this.#newest();
   }
 
-  /** A live bar of the shown symbol and interval: replaces the last candle or opens the next. */
+  /** A live bar of the shown symbol and interval: replaces a candle, opens the next, or fills a hole. */
   update(bar) {
     if (bar.s !== this.#shown?.symbol || bar.i !== this.#shown.interval) return;
     const last = this.#bars.at(-1);
     if (last && bar.t < last.t) {
-      const at = this.#bars.findIndex((one) => one.t === bar.t);
-      if (at < 0) return; // older than what is loaded: it is there when one scrolls back
-      this.#bars[at] = bar;
+      if (bar.t < this.#bars[0].t) return; // it is there when one scrolls back
+      this.#bars = merge(this.#bars, [bar]);
+      this.#gaps = this.#gaps.filter(({ start, end }) => bar.t < start || bar.t >= end); // what is left of it is asked for
       this.#draw();
+      this.#findGapsSoon();
       return;
     }
     if (last?.t === bar.t) this.#bars[this.#bars.length - 1] = bar;
     else this.#bars.push(bar);
     this.#price.update(candle(bar));
-    this.#volume.update(column(bar, this.#colours()));
+    this.#volume.update(column(bar, this.#colours));
     this.#describe();
+  }
+
+  /** Closed bars may have been missed: those since the last closed one, until the platform gives them. */
+  recover() {
+    if (!this.#shown) return;
+    if (!this.#hasHistory) this.#newest();
+    else {
+      this.#missedSince ??= this.#bars.findLast((bar) => bar.closed)?.t ?? this.#bars[0]?.t ?? 0;
+      this.#untilItWorks(() => this.#missed());
+    }
+  }
+
+  get #isDaily() {
+    return DAYS.includes(this.#shown?.interval);
+  }
+
+  #newest() {
+    this.#untilItWorks(async () => {
+      const { bars, more } = await this.#fetch({ limit: PAGE });
+      [this.#more, this.#hasHistory, this.#missedSince] = [more, true, null];
+      this.#bars = merge(bars, this.#bars);
+      this.#draw();
+      this.#chart.timeScale().setVisibleLogicalRange(this.#newestView());
+      this.#findGaps();
+    });
+  }
+
+  async #missed() {
+    const { bars, more } = await this.#fetch({ start_ms: this.#missedSince, limit: MISSED_PAGE });
+    this.#missedSince = null;
+    if (more) {
+      this.#bars = []; // so much was missed that the chart begins anew
+      this.#newest();
+      return;
+    }
+    this.#bars = merge(this.#bars, bars);
+    this.#draw();
+    this.#findGaps();
+  }
+
+  #fetch(range) {
+    return fetchBars(this.#shown.symbol, this.#shown.interval, range, this.#abort.signal);
+  }
+
+  /** One such work at a time; ends with the choice of another chart. */
+  async #untilItWorks(work) {
+    clearTimeout(this.#timer);
+    const { signal } = this.#abort;
+    try {
+      await work();
+      this.#say("");
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#say(`History of ${this.#shown.symbol} could not be loaded, trying again: ${error.message}`);
+      this.#timer = setTimeout(() => signal.aborted || this.#untilItWorks(work), AGAIN_MS * (0.5 + Math.random()));
+    }
+  }
+
+  async #older() {
+    if (this.#loading || !this.#bars.length || this.#bars.length >= MOST_BARS) return;
+    this.#loading = true;
+    const { signal } = this.#abort;
+    try {
+      const { bars, more } = await this.#fetch({ before_ms: this.#bars[0].t, limit: PAGE });
+      this.#more = more;
+      this.#bars = merge(bars, this.#bars);
+      this.#draw();
+      this.#say("");
+      this.#findGaps();
+    } catch (error) {
+      if (!signal.aborted) this.#say(`Older history of ${this.#shown.symbol} could not be loaded: ${error.message}`);
+    } finally {
+      if (!signal.aborted) this.#loading = false;
+    }
+  }
+
+  #findGapsSoon() {
+    clearTimeout(this.#gapsTimer);
+    this.#gapsTimer = setTimeout(() => this.#findGaps(), GAPS_SOON_MS);
+  }
+
+  /** Asks for the whole loaded range: what was missing may be there now. Marks are worth no alarm, and come again. */
+  async #findGaps() {
+    if (this.#bars.length < 2) return;
+    const { symbol, interval } = this.#shown;
+    const { signal } = this.#abort;
+    try {
+      this.#gaps = await fetchGaps(symbol, interval, this.#bars[0].t, this.#bars.at(-1).t, signal);
+    } catch (error) {
+      if (!signal.aborted) console.warn(`gaps of ${symbol}: ${error.message}`);
+      return;
+    }
+    this.#draw();
   }
 
   /** What the canvas shows, in words, for those who cannot see it. */
   #describe() {
     const last = this.#bars.at(-1);
     const { symbol, interval } = this.#shown;
-    Object.assign(this.#box.dataset, { bars: this.#bars.length, interval, close: last?.c ?? "" });
+    const [first, close] = [this.#bars[0]?.t ?? "", last?.c ?? ""];
+    const shown = { symbol, interval, bars: this.#bars.length, first, last: last?.t ?? "", close, gaps: this.#gaps.length };
+    Object.assign(this.#box.dataset, shown);
     this.#box.setAttribute("aria-label", `Candlestick chart of ${symbol}, ${interval}, last close ${last?.c ?? "unknown"}`);
   }
 
-  /** Closed bars may have been missed while the connection was away: the newest page again, merged into what is here. */
-  refresh() {
-    if (!this.#shown || this.#loading) return;
-    this.#fetch({}, (bars) => {
-      this.#bars = merge(this.#bars, bars);
-      this.#draw();
-    });
+  /** All bars again, with empty places where some are missing. */
+  #draw() {
+    const there = new Set(this.#bars.map((bar) => bar.t));
+    const empty = this.#gaps.flatMap(places).filter((t) => !there.has(t));
+    const points = [...this.#bars.map(candle), ...empty.map((t) => ({ time: t / 1000 }))];
+    this.#price.setData(points.sort((a, b) => a.time - b.time));
+    this.#volume.setData(this.#bars.map((bar) => column(bar, this.#colours)));
+    this.#marks.set(this.#gaps, this.#colours.gap);
+    if (this.#shown) this.#describe();
+    this.dispatchEvent(new CustomEvent("gaps", { detail: this.#gaps }));
   }
 
-  #older() {
-    if (this.#loading || !this.#bars.length) return;
-    this.#fetch({ before_ms: this.#bars[0].t }, (bars) => {
-      this.#bars = merge(bars, this.#bars);
-      this.#draw();
-    });
+  #newestView() {
+    const places = this.#price.data().length;
+    return { from: places - FIRST_VIEW, to: places + 4 };
   }
 
-  async #fetch(range, use) {
-    const request = ++this.#request;
-    this.#loading = true;
-    const { symbol, interval } = this.#shown;
-    const query = new URLSearchParams({ symbol, interval, limit: PAGE, ...range });
-    try {
-      const response = await fetch(`/api/v1/bars?${query}`);
-      const answer = await response.json();
-      if (request !== this.#request) return;
-      if (!response.ok) throw new Error(answer.detail ?? response.statusText);
-      this.#more = answer.more;
-      use(answer.bars.map(([t, o, h, l, c, v]) => ({ t, o, h, l, c, v })));
-      this.onError("");
-    } catch (error) {
-      if (request === this.#request) this.onError(`History of ${symbol} could not be loaded: ${error.message}`);
-    } finally {
-      if (request === this.#request) this.#loading = false;
+  #say(failure) {
+    this.dispatchEvent(new CustomEvent("history", { detail: { failure } }));
+  }
+
+  #key(event) {
+    const scale = this.#chart.timeScale();
+    const range = scale.getVisibleLogicalRange();
+    if (!range) return;
+    const width = range.to - range.from;
+    const moved = { ArrowLeft: [-width / 10, 0], ArrowRight: [width / 10, 0], "+": [width / 5, 0], "-": [-width / 5, 0] }[event.key];
+    if (moved) {
+      const [from] = moved;
+      const to = event.key.startsWith("Arrow") ? range.to + from : range.to;
+      scale.setVisibleLogicalRange({ from: range.from + from, to });
+      event.preventDefault();
+    } else if (event.key === "End" || event.key === "Home") {
+      scale.setVisibleLogicalRange(event.key === "End" ? this.#newestView() : { from: 0, to: FIRST_VIEW });
+      event.preventDefault();
     }
   }
 
-  #draw() {
-    const colours = this.#colours();
-    this.#price.setData(this.#bars.map(candle));
-    this.#volume.setData(this.#bars.map((bar) => column(bar, colours)));
-    if (this.#shown) this.#describe();
+  #time(ms, options) {
+    return format.moment(ms, this.#isDaily ? this.#shown.zone : this.#zone, options);
   }
 
-  #colours() {
-    const css = getComputedStyle(document.documentElement);
-    return { up: css.getPropertyValue("--up-soft").trim(), down: css.getPropertyValue("--down-soft").trim() };
-  }
-
-  #time(seconds, options) {
-    return new Intl.DateTimeFormat("en-GB", { ...options, timeZone: this.#zone }).format(seconds * 1000);
-  }
-
+  /** The library counts days in UTC: the zone's own midnight gets the date, whatever weight the mark has. */
   #tick(seconds, kind) {
-    const options = [
-      { year: "numeric" },
-      { month: "short" },
-      { day: "numeric", month: "short" },
-      { hour: "2-digit", minute: "2-digit" },
-      { hour: "2-digit", minute: "2-digit", second: "2-digit" },
-    ][kind];
-    return this.#time(seconds, options);
+    const ms = seconds * 1000;
+    if (this.#isDaily || kind < 2) return this.#time(ms, [{ year: "numeric" }, { month: "short" }][kind] ?? DAY);
+    const time = this.#time(ms, TIME);
+    return time === "00:00" ? this.#time(ms, DAY) : time;
   }
 }
+
+const TIME = { hour: "2-digit", minute: "2-digit" };
+const DAY = { day: "numeric", month: "short" };
+const DATE = { dateStyle: "medium" };
+const DATE_AND_TIME = { dateStyle: "medium", timeStyle: "short" };
 
 const candle = ({ t, o, h, l, c }) => ({ time: t / 1000, open: o, high: h, low: l, close: c });
 
 const column = ({ t, o, c, v }, { up, down }) => ({ time: t / 1000, value: v ?? 0, color: c >= o ? up : down });
-
-/** Two ascending lists as one; where both have a time, the second wins. */
-function merge(older, newer) {
-  const byTime = new Map([...older, ...newer].map((bar) => [bar.t, bar]));
-  return [...byTime.values()].sort((a, b) => a.t - b.t);
-}

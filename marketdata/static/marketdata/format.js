@@ -1,21 +1,31 @@
 /** Numbers and times as a trader reads them. `unknown` stands where the source gave nothing. */
 
 const unknown = "–";
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 
 /** Decimals of a price with ticks of minMove/priceScale. */
 export function decimals(priceScale) {
   return Math.max(0, Math.round(Math.log10(priceScale || 100)));
 }
 
+const byDigits = new Map(); // a formatter is dear to make
+
 export function price(value, digits) {
-  return value == null
-    ? unknown
-    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  if (value == null) return unknown;
+  if (!byDigits.has(digits)) {
+    const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+    byDigits.set(digits, new Intl.NumberFormat("en", options));
+  }
+  return byDigits.get(digits).format(value);
+}
+
+/** A price's change since the previous close, with its sign. */
+export function change(value, digits) {
+  return value == null ? unknown : `${value > 0 ? "+" : ""}${price(value, digits)}`;
 }
 
 export function percent(value) {
-  return value == null ? unknown : `${value > 0 ? "+" : ""}${value.toFixed(2)} %`;
+  return value == null ? unknown : `${value > 0 ? "+" : ""}${value.toFixed(2)}%`;
 }
 
 export function volume(value) {
@@ -51,4 +61,13 @@ export function delay(mode, seconds) {
   if (mode === "endofday") return "end of day";
   if (!mode) return unknown;
   return seconds ? `${Math.round(seconds / 60)} min delayed` : "real time";
+}
+
+const zoned = new Map();
+
+/** A moment in a time zone; `options` as of Intl.DateTimeFormat. */
+export function moment(ms, zone, options) {
+  const key = `${zone} ${JSON.stringify(options)}`;
+  if (!zoned.has(key)) zoned.set(key, new Intl.DateTimeFormat("en-GB", { ...options, timeZone: zone, hourCycle: "h23" }));
+  return zoned.get(key).format(ms);
 }

@@ -3,39 +3,29 @@
 import { Candles } from "./candles.js";
 import * as format from "./format.js";
 import { LiveClient } from "./live-client.js";
+import { recall, remember } from "./remembered.js";
+import { connectionWords, feedWords, staleness } from "./states.js";
+import { COLUMNS } from "./row.js";
 import { WatchList } from "./watchlist.js";
 
-const element = (id) => document.getElementById(id);
-const remembered = {
-  get: (key, otherwise) => JSON.parse(localStorage.getItem(`marketdata.${key}`) ?? "null") ?? otherwise,
-  set: (key, value) => localStorage.setItem(`marketdata.${key}`, JSON.stringify(value)),
-};
+const FIRST_LIST = 200; // symbols of a visitor who has not chosen any
+const CHOICES = 50; // offered while a symbol is typed
+const SETTLE_MS = 120; // of the selection: arrow keys pass over rows whose charts nobody asked for
+const AGAIN_MS = 4000;
+const CLOSING_MS = 10_000; // how long after its close the closed bar may take
 
+const element = (id) => document.getElementById(id);
 const scheme = location.protocol === "https:" ? "wss" : "ws";
 const client = new LiveClient(`${scheme}://${location.host}/ws/v1/`);
-const list = new WatchList(element("watchlist"));
-const candles = new Candles(element("chart"), { onError: (text) => say(element("problem"), text) });
+const list = new WatchList(element("watchlist"), { now: () => client.now() });
+const candles = new Candles(element("chart"));
 const known = new Map(); // symbol -> what /api/v1/symbols says
-let interval = remembered.get("interval", "1m");
+let interval = recall("interval", "1m");
 let watchedBar = null;
 let closesAtMs = null;
-
-const CONNECTIONS = {
-  connecting: ["wait", "connecting…"],
-  open: ["good", "connected"],
-  waiting: ["bad", "connection lost, trying again"],
-  closed: ["bad", "disconnected"],
-};
-const FEEDS = {
-  live: ["good", "feed live"],
-  stale: ["bad", "feed stale: no data although a market is open"],
-  connecting: ["wait", "feed connecting"],
-  reconnecting: ["wait", "feed reconnecting"],
-  market_closed: ["calm", "markets closed"],
-  standby: ["wait", "feed on standby"],
-  stopped: ["bad", "feed stopped by the operator"],
-  refused: ["bad", "feed refused by the source"],
-};
+let feed = null;
+let lostAt = null;
+let showTimer = 0;
 
 function say(node, text, look) {
   if (node.textContent !== text) node.textContent = text;
@@ -43,131 +33,228 @@ function say(node, text, look) {
   node.hidden = !text;
 }
 
+const troubles = new Map(); // what about -> a sentence
+
+/** Shows a problem until the same thing works again (""). */
+function trouble(about, text) {
+  if (text) troubles.set(about, text);
+  else troubles.delete(about);
+  say(element("problem"), [...troubles.values()].join(" · "));
+}
+
+// --- the connection ---
+
 client.addEventListener("connection", ({ detail }) => {
-  const [look, text] = CONNECTIONS[detail.state];
-  say(element("connection"), detail.reason ? `${text} (${detail.reason})` : text, look);
+  const [look, text] = connectionWords(detail);
+  say(element("connection"), text, look);
   document.body.dataset.connection = detail.state;
+  element("reload").hidden = detail.state !== "closed";
+  if (detail.state === "open") trouble("protocol", "");
+  if (detail.state === "open") lostAt = null;
+  else if (detail.state !== "connecting") lostAt ??= new Date().toLocaleTimeString("en-GB");
+  say(element("stale"), staleness(lostAt, feed));
 });
 client.addEventListener("hello", ({ detail }) => {
   element("simulated").hidden = !detail.simulated;
-  candles.refresh();
 });
 client.addEventListener("feed", ({ detail }) => {
-  const [look, text] = FEEDS[detail?.state] ?? ["bad", "feed not running"];
+  feed = detail ?? { state: "absent" };
+  const [look, text] = feedWords(feed);
   say(element("feed"), text, look);
-  element("feed").title = detail?.reason ?? "";
+  element("feed").title = feed.reason ?? "";
+  say(element("stale"), staleness(lostAt, feed));
+});
+client.addEventListener("recovery", ({ detail }) => {
+  if (!detail.recovered) candles.recover();
 });
 client.addEventListener("quote", ({ detail }) => list.update(detail));
 client.addEventListener("bar", ({ detail }) => {
   candles.update(detail);
-  if (detail.s === list.selected && detail.i === interval) closesAtMs = detail.close_ms;
+  if (`${detail.s}@${detail.i}` === watchedBar && !detail.closed) {
+    const delay_s = list.quote(detail.s)?.delay_s ?? list.info(detail.s)?.delay_s ?? 0;
+    closesAtMs = detail.close_ms + delay_s * 1000;
+  }
 });
-client.addEventListener("refused", ({ detail }) => say(element("problem"), `${detail.item}: ${detail.reason}`));
-client.addEventListener("problem", ({ detail }) => say(element("problem"), `${detail.message} (${detail.code})`));
+client.addEventListener("subscribed", ({ detail }) => {
+  const [first, ...others] = detail.refused ?? [];
+  const more = others.length ? ` (and ${others.length} more)` : "";
+  trouble("refused", first ? `${first.item}: ${first.reason}${more}` : "");
+});
+client.addEventListener("problem", ({ detail }) => trouble("protocol", `${detail.message} (${detail.code})`));
+addEventListener("online", () => client.connect());
+element("reload").addEventListener("click", () => location.reload()); // leads to the login where one is needed
 
-list.addEventListener("select", ({ detail: info }) => show(info, interval));
-list.addEventListener("remove", ({ detail: symbol }) => watch(list.symbols.filter((one) => one !== symbol)));
+// --- the chart ---
+
+candles.addEventListener("history", ({ detail }) => trouble("history", detail.failure));
+candles.addEventListener("gaps", ({ detail: gaps }) => {
+  const bars = gaps.reduce((sum, gap) => sum + gap.bars, 0);
+  const what = gaps.length === 1 ? "1 gap" : `${gaps.length} gaps`;
+  say(element("gaps"), gaps.length ? `${what}, ${bars.toLocaleString("en")} bars missing` : "");
+});
 
 function show(info, wanted) {
   const offered = info.intervals.length ? info.intervals : ["1m"];
   interval = offered.includes(wanted) ? wanted : offered[0];
-  remembered.set("selected", info.symbol);
-  remembered.set("interval", interval);
   element("title").textContent = `${info.symbol} · ${info.description}`;
   const venue = info.full_name && info.full_name !== info.symbol ? `from ${info.full_name} (${info.venue})` : info.venue;
-  element("facts").textContent = [venue, format.delay(info.update_mode, info.delay_s), info.currency, info.timezone]
-    .filter(Boolean)
-    .join(" · ");
-  element("intervals").replaceChildren(...offered.map((name) => intervalButton(info, name)));
+  const facts = [venue, format.delay(info.update_mode, info.delay_s), info.currency, info.timezone];
+  element("facts").textContent = facts.filter(Boolean).join(" · ");
+  drawIntervals(info, offered);
   closesAtMs = null;
+  useZone();
   const bar = `${info.symbol}@${interval}`;
   if (watchedBar && watchedBar !== bar) client.unsubscribe({ bars: [watchedBar] });
   watchedBar = bar;
-  candles.show(info, interval).then(() => client.subscribe({ bars: [bar] }));
+  candles.show(info, interval);
+  client.subscribe({ bars: [bar] });
 }
 
-function intervalButton(info, name) {
-  const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-  button.setAttribute("aria-pressed", String(name === interval));
-  button.addEventListener("click", () => show(info, name));
-  return button;
+function drawIntervals(info, offered) {
+  const hadFocus = element("intervals").contains(document.activeElement);
+  const buttons = offered.map((name) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
+    button.setAttribute("aria-pressed", String(name === interval));
+    button.addEventListener("click", () => {
+      remember("interval", name);
+      show(info, name);
+    });
+    return button;
+  });
+  element("intervals").replaceChildren(...buttons);
+  if (hadFocus) buttons.find((button) => button.textContent === interval)?.focus();
 }
 
-/** Makes the watch list hold exactly these symbols, and remembers them. */
-function watch(symbols) {
-  const gone = list.symbols.filter((one) => !symbols.includes(one));
-  for (const symbol of gone) list.remove(symbol);
-  if (gone.length) client.unsubscribe({ quotes: gone });
-  const added = symbols.filter((one) => !list.symbols.includes(one));
-  for (const symbol of added) list.add(known.get(symbol));
+function useZone() {
+  const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const exchange = list.info(list.selected)?.timezone || "UTC";
+  candles.setZone({ utc: "UTC", local, exchange }[element("zone").value]);
+}
+
+setInterval(() => {
+  const left = closesAtMs === null ? -Infinity : closesAtMs - client.now();
+  const text = left > 0 ? `closes in ${format.countdown(left)}` : left > -CLOSING_MS ? "closing…" : "";
+  if (element("countdown").textContent !== text) element("countdown").textContent = text;
+}, 250);
+
+// --- the watch list ---
+
+list.addEventListener("select", ({ detail: info }) => {
+  remember("selected", info.symbol);
+  clearTimeout(showTimer);
+  showTimer = setTimeout(() => show(info, recall("interval", "1m")), SETTLE_MS);
+});
+list.addEventListener("enter", () => element("chart").focus());
+list.addEventListener("remove", ({ detail: symbol }) => remove(symbol));
+list.addEventListener("sort", ({ detail: { column, down } }) => {
+  remember("sort", { column, down });
+  element("said").textContent = `Sorted by ${column}, ${down ? "descending" : "ascending"}`;
+});
+
+function add(symbols) {
+  const added = symbols.filter((one) => known.has(one) && !list.has(one));
+  list.add(added.map((symbol) => known.get(symbol)));
   if (added.length) client.subscribe({ quotes: added });
-  remembered.set("watched", symbols);
   element("empty").hidden = list.symbols.length > 0;
-  element("choices").replaceChildren(
-    ...[...known.values()]
-      .filter((info) => !list.symbols.includes(info.symbol))
-      .map((info) => Object.assign(document.createElement("option"), { value: info.symbol, label: info.description })),
-  );
 }
 
-element("filter").addEventListener("input", ({ target }) => list.filter(target.value));
-element("add").addEventListener("submit", (event) => {
+function remove(symbol) {
+  const next = list.neighbour(symbol);
+  list.remove([symbol]);
+  client.unsubscribe({ quotes: [symbol] });
+  if (next) list.select(next);
+  remember("watched", list.symbols);
+  element("empty").hidden = list.symbols.length > 0;
+  element("said").textContent = `${symbol} removed from the list`;
+}
+
+element("filter").addEventListener("input", ({ target }) => {
+  list.filter(target.value);
+  element("said").textContent = target.value ? `${list.size} symbols found` : "";
+});
+element("symbol").addEventListener("input", ({ target }) => offer(target.value.trim().toUpperCase()));
+element("add").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const field = element("symbol");
-  const symbol = field.value.trim().toUpperCase();
+  const symbol = element("symbol").value.trim().toUpperCase();
+  if (!known.has(symbol)) await loadSymbols(); // staff may have added it since
   if (!known.has(symbol)) {
-    say(element("problem"), `${symbol || "Nothing"} is not a symbol of this platform; staff add symbols in the admin.`);
+    trouble("add", `${symbol || "Nothing"} is not a symbol of this platform; staff add symbols in the admin.`);
     return;
   }
-  say(element("problem"), "");
-  watch([...new Set([...list.symbols, symbol])]);
+  trouble("add", "");
+  add([symbol]);
+  remember("watched", list.symbols);
   list.select(symbol);
-  field.value = "";
+  element("symbol").value = "";
+  element("said").textContent = `${symbol} is in the list`;
 });
-element("remove").addEventListener("click", () => {
-  if (list.selected) watch(list.symbols.filter((one) => one !== list.selected));
+element("remove").addEventListener("click", () => list.selected && remove(list.selected));
+
+/** Symbols that hold the text, of those that are not in the list. */
+function offer(text) {
+  const found = [];
+  for (const { symbol, description } of known.values()) {
+    if (found.length >= CHOICES) break;
+    if (list.has(symbol) || !`${symbol} ${description}`.toUpperCase().includes(text)) continue;
+    found.push(Object.assign(document.createElement("option"), { value: symbol, label: description }));
+  }
+  element("choices").replaceChildren(...found);
+}
+
+// --- the page ---
+
+addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest?.("input, select, textarea");
+  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    element("filter").focus();
+  } else if (event.key === "Escape" && (isTyping || event.target === element("chart"))) {
+    element("watchlist").focus();
+  }
 });
 element("zone").addEventListener("change", ({ target }) => {
-  remembered.set("zone", target.value);
+  remember("zone", target.value);
   useZone();
 });
 element("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
-  remembered.set("theme", document.documentElement.dataset.theme);
-  candles.restyle();
+  useTheme(dark ? "light" : "dark");
+  remember("theme", document.documentElement.dataset.theme);
 });
 
-function useZone() {
-  const choice = element("zone").value;
-  const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const exchange = list.info(list.selected)?.timezone || "UTC";
-  candles.setZone({ utc: "UTC", local, exchange }[choice]);
+function useTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  candles.restyle();
 }
-list.addEventListener("select", useZone);
 
-setInterval(() => {
-  const left = closesAtMs === null ? null : closesAtMs - Date.now();
-  element("countdown").textContent = left !== null && left > 0 ? `closes in ${format.countdown(left)}` : "";
-}, 250);
+/** False where they did not come; a problem is then shown. */
+async function loadSymbols() {
+  try {
+    const response = await fetch("/api/v1/symbols");
+    if (response.status === 401) location.reload(); // leads to the login
+    if (!response.ok) throw new Error(response.statusText);
+    for (const info of await response.json()) known.set(info.symbol, info);
+    trouble("symbols", "");
+    return true;
+  } catch (error) {
+    trouble("symbols", `The list of symbols did not load, trying again: ${error.message}`);
+    return false;
+  }
+}
 
 async function start() {
-  const theme = remembered.get("theme", null);
-  if (theme) document.documentElement.dataset.theme = theme;
-  candles.restyle();
-  element("zone").value = remembered.get("zone", "utc");
+  const theme = recall("theme", null, (value) => value === "light" || value === "dark");
+  if (theme) useTheme(theme);
+  element("zone").value = recall("zone", "utc", (value) => ["utc", "exchange", "local"].includes(value));
+  const isSort = (value) => COLUMNS.some(({ name }) => name === value.column);
+  const { column, down } = recall("sort", { column: null, down: false }, isSort);
+  if (column) list.sort(column, Boolean(down));
   client.connect();
-  const response = await fetch("/api/v1/symbols");
-  if (!response.ok) {
-    say(element("problem"), response.status === 401 ? "Please log in to watch." : "The list of symbols did not load.");
-    return;
-  }
-  for (const info of await response.json()) known.set(info.symbol, info);
-  const all = [...known.values()].filter((info) => info.active).map((info) => info.symbol);
-  const chosen = remembered.get("watched", all).filter((symbol) => known.has(symbol));
-  watch(chosen.length ? chosen : all);
-  list.select(remembered.get("selected", list.symbols[0]));
+  while (!(await loadSymbols())) await new Promise((again) => setTimeout(again, AGAIN_MS * (0.5 + Math.random())));
+  const active = [...known.values()].filter((info) => info.active).map((info) => info.symbol);
+  add(recall("watched", active.slice(0, FIRST_LIST), Array.isArray));
+  list.select(recall("selected", ""));
   if (!list.selected && list.symbols.length) list.select(list.symbols[0]);
 }
 
-start().catch((error) => say(element("problem"), error.message));
+start();

@@ -1,174 +1,271 @@
-/** The table of symbols: one row each, cells flash as they change, sorted and filtered in place. */
+/**
+ * The grid of symbols. Rows exist only for what is in view and a little around it, and everything is written in one
+ * animation frame: a thousand symbols cost what thirty do. Used by the page, which owns the choice of symbols.
+ *
+ * Events: select (detail: information of the symbol), remove (detail: the symbol), sort (detail: { column, down }),
+ * enter (the chart of the selected symbol is wanted).
+ */
 
-import * as format from "./format.js";
+import { COLUMNS, Row } from "./row.js";
 
-const COLUMNS = ["symbol", "last", "change", "bid", "ask", "volume", "session", "delay", "age"];
-const NUMERIC = new Set(["last", "change", "bid", "ask", "volume", "age"]);
+const AROUND = 16; // rows kept above and below those in view, so that scrolling finds them painted
+const ROW_PX = 44; // as in live.css
 
 export class WatchList extends EventTarget {
+  #table;
   #body;
-  #rows = new Map(); // symbol -> { info, quote, row, cells }
+  #box; // scrolls
+  #above;
+  #below;
+  #entries = new Map(); // symbol -> { info, quote, row, isNew, flashing }
+  #order = []; // the symbols shown, sorted and filtered
   #selected = null;
   #sort = { column: null, down: false };
   #filter = "";
-  #dirty = new Set();
+  #dirty = new Set(); // entries with a quote that is not painted
+  #isDue = false; // a frame has been asked for
+  #mustLayOut = false;
+  #now;
 
-  constructor(table) {
+  /** `now` gives the server's time in ms: the age of a price is told by its clock. */
+  constructor(table, { now }) {
     super();
+    this.#table = table;
     this.#body = table.tBodies[0];
+    this.#box = table.parentElement;
+    this.#now = now;
+    [this.#above, this.#below] = [spacer(), spacer()];
+    this.#body.append(this.#above, this.#below);
     for (const button of table.querySelectorAll("th button")) {
-      button.addEventListener("click", () => this.#sortBy(button.dataset.column, table));
+      button.addEventListener("click", () => this.#toggle(button.dataset.column));
     }
     this.#body.addEventListener("click", (event) => {
-      const row = event.target.closest("tr");
-      if (row) this.select(row.dataset.symbol);
+      const symbol = event.target.closest("tr")?.dataset.symbol;
+      if (symbol) this.select(symbol);
     });
-    this.#body.addEventListener("keydown", (event) => this.#key(event));
-    setInterval(() => this.#showAges(), 1000);
+    table.addEventListener("keydown", (event) => this.#key(event));
+    this.#box.addEventListener("scroll", () => this.#layOut(), { passive: true });
+    new ResizeObserver(() => this.#layOut()).observe(this.#box);
+    setInterval(() => this.#second(), 1000);
   }
 
+  /** In the order in which they were added. */
   get symbols() {
-    return [...this.#rows.keys()];
+    return [...this.#entries.keys()];
   }
 
   get selected() {
     return this.#selected;
   }
 
+  has(symbol) {
+    return this.#entries.has(symbol);
+  }
+
   info(symbol) {
-    return this.#rows.get(symbol)?.info;
+    return this.#entries.get(symbol)?.info;
   }
 
-  add(info) {
-    if (this.#rows.has(info.symbol)) return;
-    const row = this.#body.insertRow();
-    row.dataset.symbol = info.symbol;
-    row.tabIndex = this.#rows.size ? -1 : 0;
-    row.setAttribute("aria-selected", "false");
-    const cells = Object.fromEntries(COLUMNS.map((name) => [name, row.insertCell()]));
-    for (const name of COLUMNS) cells[name].className = NUMERIC.has(name) ? `number ${name}` : name;
-    const [exchange, ticker] = info.symbol.split(":");
-    const strong = Object.assign(document.createElement("strong"), { textContent: ticker });
-    const small = Object.assign(document.createElement("small"), { textContent: `${exchange} · ${info.description}` });
-    cells.symbol.append(strong, small);
-    cells.delay.textContent = format.delay(info.update_mode, info.delay_s);
-    cells.delay.title = info.full_name ? `prices from ${info.full_name} (${info.venue})` : "";
-    this.#rows.set(info.symbol, { info, quote: null, row, cells, digits: format.decimals(info.price_scale) });
+  quote(symbol) {
+    return this.#entries.get(symbol)?.quote;
   }
 
-  remove(symbol) {
-    this.#rows.get(symbol)?.row.remove();
-    this.#rows.delete(symbol);
+  add(infos) {
+    for (const info of infos) {
+      if (!this.#entries.has(info.symbol)) {
+        this.#entries.set(info.symbol, { info, quote: null, row: null, flashing: false });
+      }
+    }
+    this.#arrange();
   }
 
-  /** Keeps the quote; the cells follow in the next frame, so that a burst costs one painting. */
+  remove(symbols) {
+    for (const symbol of symbols) {
+      const entry = this.#entries.get(symbol);
+      entry?.row?.element.remove();
+      this.#dirty.delete(entry);
+      this.#entries.delete(symbol);
+      if (symbol === this.#selected) this.#selected = null;
+    }
+    this.#arrange();
+  }
+
+  /** Keeps the newest quote; the cells follow in the next frame, so that a burst costs one painting. */
   update(quote) {
-    const entry = this.#rows.get(quote.s);
+    const entry = this.#entries.get(quote.s);
     if (!entry) return;
-    entry.next = quote;
-    if (!this.#dirty.size) requestAnimationFrame(() => this.#paint());
-    this.#dirty.add(entry);
+    entry.quote = quote;
+    entry.flashing = !quote.snapshot;
+    if (entry.row) this.#dirty.add(entry);
+    if (this.#dirty.size) this.#schedule();
   }
 
   select(symbol) {
-    const entry = this.#rows.get(symbol);
+    const entry = this.#entries.get(symbol);
     if (!entry || symbol === this.#selected) return;
-    const before = this.#rows.get(this.#selected);
-    for (const [one, on] of [[before, false], [entry, true]]) {
-      one?.row.setAttribute("aria-selected", String(on));
-      if (one) one.row.tabIndex = on ? 0 : -1;
-    }
     this.#selected = symbol;
+    this.#layOut();
     this.dispatchEvent(new CustomEvent("select", { detail: entry.info }));
   }
 
   filter(text) {
     this.#filter = text.trim().toLowerCase();
-    for (const { info, row } of this.#rows.values()) {
-      row.hidden = !`${info.symbol} ${info.description}`.toLowerCase().includes(this.#filter);
-    }
+    this.#arrange();
   }
 
-  #paint() {
-    for (const entry of this.#dirty) {
-      const { cells, digits, quote: before, next } = entry;
-      const stale = next.snapshot; // what was known already does not flash
-      const put = (name, text, direction = 0) => {
-        const cell = cells[name];
-        if (cell.textContent === text) return;
-        cell.textContent = text;
-        if (!stale && before) flash(cell, direction);
-      };
-      const moved = Math.sign((next.last ?? 0) - (before?.last ?? next.last ?? 0));
-      put("last", format.price(next.last, digits), moved);
-      put("change", format.percent(next.chp), moved);
-      put("bid", format.price(next.bid, digits), Math.sign((next.bid ?? 0) - (before?.bid ?? 0)));
-      put("ask", format.price(next.ask, digits), Math.sign((next.ask ?? 0) - (before?.ask ?? 0)));
-      put("volume", format.volume(next.vol));
-      cells.change.dataset.sign = Math.sign(next.chp ?? 0);
-      cells.session.textContent = format.session(next.session);
-      cells.session.dataset.session = next.session ?? "";
-      if (next.mode) cells.delay.textContent = format.delay(next.mode, next.delay_s);
-      entry.quote = next;
+  /** `column` null: as they were added. */
+  sort(column, down) {
+    this.#sort = { column, down };
+    for (const th of this.#table.tHead.rows[0].cells) {
+      const mine = th.querySelector("button").dataset.column === column;
+      th.setAttribute("aria-sort", mine ? (down ? "descending" : "ascending") : "none");
     }
-    this.#dirty.clear();
+    this.#arrange();
   }
 
-  #showAges() {
-    const now = Date.now();
-    for (const { quote, cells } of this.#rows.values()) {
-      cells.age.textContent = format.age(quote?.last_ms == null ? null : now - quote.last_ms);
-    }
+  /** The symbol that takes the place of one that is to be removed. */
+  neighbour(symbol) {
+    const at = this.#order.indexOf(symbol);
+    return this.#order[at + 1] ?? this.#order[at - 1] ?? null;
   }
 
-  #sortBy(column, table) {
-    this.#sort = { column, down: this.#sort.column === column && !this.#sort.down };
-    const key = {
-      symbol: (e) => e.info.symbol,
-      last: (e) => e.quote?.last,
-      change: (e) => e.quote?.chp,
-      bid: (e) => e.quote?.bid,
-      ask: (e) => e.quote?.ask,
-      volume: (e) => e.quote?.vol,
-      session: (e) => e.quote?.session,
-      delay: (e) => e.info.delay_s,
-      age: (e) => -(e.quote?.last_ms ?? 0),
-    }[column];
-    const sorted = [...this.#rows.values()].sort((a, b) => compare(key(a), key(b)));
-    if (this.#sort.down) sorted.reverse();
-    this.#body.append(...sorted.map((entry) => entry.row));
-    for (const th of table.tHead.rows[0].cells) {
-      const mine = th.querySelector("button")?.dataset.column === column;
-      th.setAttribute("aria-sort", mine ? (this.#sort.down ? "descending" : "ascending") : "none");
+  get size() {
+    return this.#order.length;
+  }
+
+  #toggle(column) {
+    this.sort(column, this.#sort.column === column && !this.#sort.down);
+    this.dispatchEvent(new CustomEvent("sort", { detail: this.#sort }));
+  }
+
+  /** Which symbols are shown, in which order. */
+  #arrange() {
+    let entries = [...this.#entries.values()];
+    if (this.#filter) {
+      entries = entries.filter(({ info }) => `${info.symbol} ${info.description}`.toLowerCase().includes(this.#filter));
     }
+    const column = COLUMNS.find(({ name }) => name === this.#sort.column);
+    if (column) {
+      const keyed = entries.map((entry) => [column.sort(entry), entry]);
+      const sign = this.#sort.down ? -1 : 1;
+      keyed.sort(([a], [b]) => compare(a, b, sign));
+      entries = keyed.map(([, entry]) => entry);
+    }
+    this.#order = entries.map(({ info }) => info.symbol);
+    this.#layOut();
+  }
+
+  #layOut() {
+    this.#mustLayOut = true;
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    requestAnimationFrame(() => {
+      this.#isDue = false;
+      if (this.#mustLayOut) this.#place();
+      for (const entry of this.#dirty) entry.row?.show(entry.quote, entry.flashing);
+      this.#dirty.clear();
+    });
+  }
+
+  /** Puts the rows of what is in view between the two spacers. */
+  #place() {
+    this.#mustLayOut = false;
+    const [from, to] = this.#view();
+    const wanted = this.#order.slice(from, to);
+    const kept = new Set(wanted);
+    for (const [symbol, entry] of this.#entries) {
+      if (!entry.row || kept.has(symbol)) continue;
+      entry.row.element.remove();
+      entry.row = null;
+      this.#dirty.delete(entry);
+    }
+    const now = this.#now();
+    let before = this.#above;
+    wanted.forEach((symbol, at) => {
+      const row = this.#row(this.#entries.get(symbol), now);
+      row.mark(symbol === this.#selected, from + at);
+      if (before.nextSibling !== row.element) before.after(row.element);
+      before = row.element;
+    });
+    this.#above.style.height = `${from * ROW_PX}px`;
+    this.#below.style.height = `${(this.#order.length - to) * ROW_PX}px`;
+    this.#table.setAttribute("aria-rowcount", String(this.#order.length + 1));
+    const active = this.#entries.get(this.#selected)?.row?.element.id;
+    if (active) this.#table.setAttribute("aria-activedescendant", active);
+    else this.#table.removeAttribute("aria-activedescendant");
+  }
+
+  #row(entry, now) {
+    if (!entry.row) {
+      entry.row = new Row(entry.info);
+      if (entry.quote) entry.row.show(entry.quote, false);
+      entry.row.showAge(now);
+    }
+    return entry.row;
+  }
+
+  /** First and last+1 place of what is in view, and a little more. */
+  #view() {
+    const { scrollTop, clientHeight } = this.#box;
+    const from = Math.max(0, Math.floor(scrollTop / ROW_PX) - AROUND);
+    const to = Math.min(this.#order.length, Math.ceil((scrollTop + clientHeight) / ROW_PX) + AROUND);
+    return [Math.min(from, to), to];
+  }
+
+  #second() {
+    const now = this.#now();
+    for (const { row } of this.#entries.values()) row?.showAge(now);
+    if (this.#sort.column && this.#sort.column !== "symbol" && !this.#box.matches(":hover")) this.#arrange();
   }
 
   #key(event) {
-    const rows = [...this.#body.rows].filter((row) => !row.hidden);
-    const at = rows.indexOf(event.target.closest("tr"));
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
-    if (to !== undefined && rows[to]) {
-      rows[to].focus();
-      this.select(rows[to].dataset.symbol);
+    if (event.target !== this.#table) return; // the buttons of the head have keys of their own
+    const at = this.#order.indexOf(this.#selected);
+    const last = this.#order.length - 1;
+    const page = Math.max(1, Math.floor(this.#box.clientHeight / ROW_PX) - 2);
+    const to = {
+      ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last, PageDown: Math.min(at + page, last), PageUp: Math.max(at - page, 0),
+    }[event.key];
+    if (to !== undefined) {
       event.preventDefault();
-    } else if (event.key === "Enter" || event.key === " ") {
-      this.select(rows[at].dataset.symbol);
+      const symbol = this.#order[to];
+      if (symbol) {
+        this.#reveal(to);
+        this.select(symbol);
+      }
+    } else if (event.key === "Delete" && at >= 0) {
+      this.dispatchEvent(new CustomEvent("remove", { detail: this.#selected }));
+    } else if (event.key === "Enter" && at >= 0) {
       event.preventDefault();
-    } else if (event.key === "Delete") {
-      this.dispatchEvent(new CustomEvent("remove", { detail: rows[at].dataset.symbol }));
+      this.dispatchEvent(new CustomEvent("enter"));
     }
+  }
+
+  /** Scrolls as little as needed for that place to be in view, below the head. */
+  #reveal(place) {
+    const head = this.#table.tHead.offsetHeight;
+    const top = place * ROW_PX;
+    const room = this.#box.clientHeight - head - ROW_PX;
+    if (top < this.#box.scrollTop) this.#box.scrollTop = top;
+    else if (top > this.#box.scrollTop + room) this.#box.scrollTop = top - room;
   }
 }
 
-function compare(a, b) {
+/** Unknown values come last, whatever the direction. */
+function compare(a, b, sign) {
   if (a == null || b == null) return (a == null) - (b == null);
-  return a < b ? -1 : a > b ? 1 : 0;
+  return a < b ? -sign : a > b ? sign : 0;
 }
 
-/** Two classes with the same look take turns, so that a second change restarts the animation without a reflow. */
-function flash(cell, direction) {
-  const name = direction > 0 ? "up" : direction < 0 ? "down" : "same";
-  const turn = cell.dataset.turn === "a" ? "b" : "a";
-  cell.dataset.turn = turn;
-  cell.dataset.flash = `${name}-${turn}`;
+/** Stands where rows are that nobody can see. */
+function spacer() {
+  const row = document.createElement("tr");
+  row.className = "spacer";
+  row.setAttribute("aria-hidden", "true");
+  row.insertCell();
+  return row;
 }
