@@ -91,6 +91,11 @@ TRADINGVIEW = {
         "https://scanner.tradingview.com" if _REAL else f"http://{_SIMULATOR}",
         ("http", "https"),
     ),
+    "site_url": env.url(
+        "TRADINGVIEW_SITE_URL",
+        "https://www.tradingview.com" if _REAL else f"http://{_SIMULATOR}",
+        ("http", "https"),
+    ),
     "origin": env.text("TRADINGVIEW_ORIGIN", "https://www.tradingview.com"),
     # Secrets: from the environment alone; they are never stored, shown or logged (design decision 19).
     "auth_token": env.text("TRADINGVIEW_AUTH_TOKEN", "unauthorized_user_token"),

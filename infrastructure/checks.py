@@ -28,6 +28,7 @@ _URLS = (
     ("websocket_url", "TRADINGVIEW_WEBSOCKET_URL", ("ws", "wss")),
     ("search_url", "TRADINGVIEW_SEARCH_URL", ("http", "https")),
     ("scanner_url", "TRADINGVIEW_SCANNER_URL", ("http", "https")),
+    ("site_url", "TRADINGVIEW_SITE_URL", ("http", "https")),
     ("origin", "TRADINGVIEW_ORIGIN", ("http", "https")),
 )
 

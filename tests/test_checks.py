@@ -15,6 +15,7 @@ REAL = {
     "websocket_url": "wss://data.tradingview.com/socket.io/websocket",
     "search_url": "https://symbol-search.tradingview.com",
     "scanner_url": "https://scanner.tradingview.com",
+    "site_url": "https://www.tradingview.com",
     "pause_s": 1.0,
 }
 SECRET = "hunter2"
@@ -56,6 +57,7 @@ def test_the_real_source_with_its_own_addresses_passes() -> None:
         ),
         ("search_url", "TRADINGVIEW_SEARCH_URL", ["", "ws://host", "https:///path"]),
         ("scanner_url", "TRADINGVIEW_SCANNER_URL", ["", "ftp://host"]),
+        ("site_url", "TRADINGVIEW_SITE_URL", ["", "ftp://host"]),
         ("origin", "TRADINGVIEW_ORIGIN", ["", "www.tradingview.com"]),
     ],
 )
@@ -71,6 +73,7 @@ def test_real_prices_are_not_shown_as_invented() -> None:
             ("infrastructure.E002", "TRADINGVIEW_WEBSOCKET_URL"),
             ("infrastructure.E002", "TRADINGVIEW_SEARCH_URL"),
             ("infrastructure.E002", "TRADINGVIEW_SCANNER_URL"),
+            ("infrastructure.E002", "TRADINGVIEW_SITE_URL"),
         ]
 
 
@@ -80,6 +83,7 @@ def test_real_prices_are_not_shown_as_invented() -> None:
         ("websocket_url", "ws://data.tradingview.com/socket.io/websocket", "TRADINGVIEW_WEBSOCKET_URL"),
         ("search_url", "http://symbol-search.tradingview.com", "TRADINGVIEW_SEARCH_URL"),
         ("scanner_url", "http://scanner.tradingview.com", "TRADINGVIEW_SCANNER_URL"),
+        ("site_url", "http://www.tradingview.com", "TRADINGVIEW_SITE_URL"),
     ],
 )
 def test_the_real_source_is_reached_encrypted(key: str, url: str, name: str) -> None:

@@ -23,6 +23,7 @@ class TradingViewConfig:
     origin: str
     auth_token: str = field(default=ANONYMOUS, repr=False)
     session_cookie: str = field(default="", repr=False)
+    site_url: str = ""  # where a session cookie gets its token; empty: nowhere
     timeout_s: float = 20.0
     pause_s: float = 1.0
     page_bars: int = 5000

@@ -60,7 +60,7 @@ class TradingViewHttp:
         # Without these two the search answers 403.
         self._headers = {"Origin": origin, "Referer": f"{origin.rstrip('/')}/"}
         if cookie:
-            self._headers["Cookie"] = cookie if "=" in cookie else f"sessionid={cookie}"
+            self._headers["Cookie"] = cookie_header(cookie)
         self._columns = tuple(COLUMNS)
 
     def search(self, text: str, *, type: str = "", exchange: str = "", limit: int = 50) -> list[SymbolMatch]:
@@ -132,6 +132,11 @@ class TradingViewHttp:
                     "TRADINGVIEW_ORIGIN. Data centres are often refused; try from another network."
                 ) from refusal
             raise
+
+
+def cookie_header(cookie: str) -> str:
+    """The value of `sessionid`, or a whole Cookie header."""
+    return cookie if "=" in cookie else f"sessionid={cookie}"
 
 
 def matches(row: Any) -> Iterator[SymbolMatch]:

@@ -18,6 +18,7 @@ from infrastructure.tradingview.base import State, StreamEvent, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Line, Tap, now_ms, unheard
 from infrastructure.tradingview.stream import Pair, Stream
+from infrastructure.tradingview.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,14 @@ class Link:
 
     def __init__(
         self,
-        config: TradingViewConfig,
+        tokens: Tokens,
         gate: Callable[[], None],
         emit: Callable[[StreamEvent], None],
         report: Callable[[State, str], None],
         name: str,
         tap: Tap = unheard,
     ) -> None:
-        self._config = config
+        self._tokens = tokens
         self._gate = gate
         self._emit = emit
         self._report = report
@@ -95,10 +96,12 @@ class Link:
             self._state = ("connecting", "")
             self._report("stopped", "Nothing is wanted.")
             return WAKE_S
+        config: TradingViewConfig | None = None
         try:
             self._ask_gate()
             self._report(*self._state)
-            self._carry()
+            config = self._tokens.config()
+            self._carry(config)
             return 0
         except GateShut as shut:
             self._state = ("connecting", "")
@@ -109,21 +112,23 @@ class Link:
                 return 0
             logger.warning("%s: %s", self._name, error)
             self._tap("-", str(error))
+            if config and isinstance(error, Silent | Rejected):
+                self._tokens.give_up(config)
             self._state = (_state_after(error), str(error))
             self._report(*self._state)
             return self._pause_s(error)
 
-    def _carry(self) -> None:
+    def _carry(self, config: TradingViewConfig) -> None:
         """Until the end, or nothing is wanted. Raises what ended the connection."""
-        line = self._line = Line.open(self._config, self._tap)
+        line = self._line = Line.open(config, self._tap)
         try:
-            self._converse(line)
+            self._converse(line, config)
         finally:
             self._line = None
             line.close()
 
-    def _converse(self, line: Line) -> None:
-        answer_ms, silence_ms = int(self._config.timeout_s * 1000), int(self._config.silence_s * 1000)
+    def _converse(self, line: Line, config: TradingViewConfig) -> None:
+        answer_ms, silence_ms = int(config.timeout_s * 1000), int(config.silence_s * 1000)
         stream = Stream(line.session, self._refused, random.random, answer_ms=answer_ms, silence_ms=silence_ms)
         since_ms, next_tick_s = now_ms(), time.monotonic() + TICK_S
         carried: Wanted | None = None
@@ -143,14 +148,14 @@ class Link:
                 self._report("live", "")
             if time.monotonic() >= next_tick_s:
                 next_tick_s = time.monotonic() + TICK_S
-                self._tick(stream, since_ms)
+                self._tick(stream, since_ms, config.silence_s)
 
-    def _tick(self, stream: Stream, since_ms: int) -> None:
+    def _tick(self, stream: Stream, since_ms: int, silence_s: float) -> None:
         self._ask_gate()
         now = now_ms()
         self._give(stream.tick(now))
         if stream.is_silent(now, since_ms):
-            raise Silent(f"No data for {self._config.silence_s:g} s though a market is open.")
+            raise Silent(f"No data for {silence_s:g} s though a market is open.")
         if stream.first_data_ms is not None and (stream.last_data_ms or 0) - stream.first_data_ms >= STEADY_MS:
             self._failures = 0
 

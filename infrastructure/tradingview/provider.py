@@ -26,6 +26,7 @@ from infrastructure.tradingview.line import Line, now_ms
 from infrastructure.tradingview.messages import Parameters
 from infrastructure.tradingview.pace import PACE
 from infrastructure.tradingview.session import ANONYMOUS
+from infrastructure.tradingview.tokens import Tokens
 
 #: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
 RESTS_S = 15.0
@@ -64,8 +65,10 @@ class TradingViewProvider(IDataProvider):
             self._client, config.search_url, config.scanner_url, config.origin, config.session_cookie
         )
         self._pace = pace
+        self._tokens = Tokens(config, self._counted_gate)
         self._lock = threading.RLock()
         self._line: Line | None = None
+        self._opened_with = config
         self._used_s = 0.0  # when it was last heard of
 
     @classmethod
@@ -104,6 +107,7 @@ class TradingViewProvider(IDataProvider):
         with self._lock:
             self._drop()
         self._client.close()
+        self._tokens.close()
 
     def _pages(self, symbol: str, interval: Interval, **limits: Any) -> Iterator[History]:
         line, request, page = self._begin(symbol, interval, **limits)
@@ -160,6 +164,7 @@ class TradingViewProvider(IDataProvider):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 self._drop()
+                self._tokens.give_up(self._opened_with)
                 raise Unavailable(self._silence(request))
             for message in self._exchange(line, left_s):
                 if request.concerns(message):
@@ -190,7 +195,8 @@ class TradingViewProvider(IDataProvider):
         if self._line is None:
             self._counted_gate()
             with self._slowing_down():
-                self._line = Line.open(self.config)
+                self._opened_with = self._tokens.config()
+                self._line = Line.open(self._opened_with)
             self._used_s = time.monotonic()
         return self._line
 

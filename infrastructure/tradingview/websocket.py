@@ -19,6 +19,7 @@ from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent,
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Happening, now_ms
 from infrastructure.tradingview.link import Link
+from infrastructure.tradingview.tokens import Tokens
 
 #: Hears what happens on the connection of that number, as a `line.Tap` does.
 Listener = Callable[[int, Happening, str], None]
@@ -35,6 +36,7 @@ class TradingViewWebSocketProvider(IStreamProvider):
     ) -> None:
         self.config = config
         self._gate = gate or (lambda: None)
+        self._tokens = Tokens(config, self._gate)
         self._listener = listener
         self._wanted = Wanted()
         self._places: dict[str, int] = {}
@@ -69,6 +71,7 @@ class TradingViewWebSocketProvider(IStreamProvider):
             link.stop()
         for link in links:
             link.join()
+        self._tokens.close()
 
     def _divide(self) -> None:
         self._places = assigned(self._wanted, self._places, self.config.symbols_per_connection)
@@ -77,7 +80,7 @@ class TradingViewWebSocketProvider(IStreamProvider):
             if link is None:
                 report, tap = partial(self._report, number), partial(self._listener, number)
                 name = f"tradingview-{number}"
-                link = self._links[number] = Link(self.config, self._gate, self._emit, report, name, tap)
+                link = self._links[number] = Link(self._tokens, self._gate, self._emit, report, name, tap)
             link.want(part(self._wanted, self._places, number))
 
     def _emit(self, event: StreamEvent) -> None:
