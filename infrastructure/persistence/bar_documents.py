@@ -10,7 +10,7 @@ The tail holds bars that came one by one, in order of arrival: a later row repla
 the same time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,7 +171,7 @@ def room(document: Document) -> int:
     allocates that much."""
     n, data = document["n"], document["data"]
     try:
-        if n and bar_codec.count(data) != n:
+        if (bar_codec.count(data) if data else 0) != n:
             raise Malformed("The number of bars is not that of its data.", repr(data))
     except Malformed as error:
         raise _damaged(document, error) from None
@@ -188,7 +188,7 @@ def unpack_into(document: Document, out: Bars, at: int, start_ms: int | None = N
     Malformed with the document's id where it is damaged."""
     if not document["tail"]:
         return _unpack_data(document, out, at, start_ms, end_ms)
-    tail = _tail(document["tail"])
+    tail = _tail(document)
     n = _unpack_data(document, out, at, None, None)
     if n and tail.time_ms[0] <= out.time_ms[at + n - 1]:
         tail, n = merge(out[at : at + n], tail)[0], 0
@@ -217,10 +217,14 @@ def _damaged(document: Document, error: Malformed) -> Malformed:
     return Malformed(f"Bar chunk {document['_id']} is damaged: {error}", error.sample)
 
 
-def _tail(rows: Sequence[Sequence[Any]]) -> Bars:
-    latest = {row[0]: row for row in rows}
-    columns = zip(*(latest[time] for time in sorted(latest)), strict=True)
-    return Bars(np.array(next(columns), np.int64), *(np.array(column, np.float64) for column in columns))
+def _tail(document: Document) -> Bars:
+    try:
+        latest = {row[0]: row for row in document["tail"]}
+        columns = list(zip(*(latest[time] for time in sorted(latest)), strict=True))
+        time_ms, *values = np.array(columns[0], np.int64), *(np.array(column, np.float64) for column in columns[1:])
+        return Bars(time_ms, *values)
+    except (ValueError, TypeError, LookupError) as error:
+        raise _damaged(document, Malformed(f"Its tail is no list of bars: {error}", repr(document["tail"]))) from None
 
 
 def merge(old: Bars, new: Bars) -> tuple[Bars, int, int]:

@@ -2,10 +2,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infrastructure.bars import Bar, Bars
-from infrastructure.errors import Rejected
+from infrastructure.errors import Malformed, Rejected
 from infrastructure.intervals import DAY_MS, INTERVALS
+from infrastructure.persistence import bar_codec
 from infrastructure.persistence import bar_documents as documents
 from infrastructure.persistence.bar_documents import WEEK_MS, Series
 from infrastructure.times import to_ms
@@ -152,3 +155,68 @@ def test_merging_is_the_union_in_which_the_new_wins(
     assert same_bits(result, bars(*merged))
     assert tuple(found) == counts
     assert (result is before) == (counts == (0, 0))
+
+
+# --- Damage ---
+
+
+def document() -> dict[str, object]:
+    random = np.random.default_rng(1)
+    times = documents.MONDAY_MS + 60_000 * np.arange(40)
+    return documents.chunk_document(
+        series(), documents.MONDAY_MS, Bars(times, *(random.integers(1, 999, (5, 40)) / 100)), 1
+    )
+
+
+def refused(wrong: dict[str, object]) -> None:
+    """With its id, however it is unpacked."""
+    with pytest.raises(Malformed, match=r"^Bar chunk abcdefgh:1:19700105T0000 is damaged: "):
+        documents.unpack(wrong)
+    with pytest.raises(Malformed, match=r"^Bar chunk abcdefgh:1:19700105T0000 is damaged: "):
+        documents.room(wrong)
+        documents.unpack_into(wrong, bar_codec.allocate(41), 0, documents.MONDAY_MS, documents.MONDAY_MS + DAY_MS)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_chunk_of_which_any_byte_changed_is_refused_with_its_id(data: st.DataObject) -> None:
+    right = document()
+    blob = bytearray(right["data"])  # type: ignore[call-overload]
+    blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
+    refused({**right, "data": bytes(blob)})
+
+
+def test_a_chunk_that_was_cut_anywhere_is_refused_with_its_id() -> None:
+    right = document()
+    blob = bytes(right["data"])  # type: ignore[call-overload]
+    for end in range(len(blob)):
+        refused({**right, "data": blob[:end]})
+
+
+def test_a_chunk_of_another_version_is_refused_with_its_id() -> None:
+    right = document()
+    for version in range(256):
+        if version != bar_codec.VERSION:
+            refused({**right, "data": bytes([version]) + bytes(right["data"])[1:]})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"n": 39},
+        {"n": 41},
+        {"n": 0},  # it would read as empty
+        {"n": 5, "data": b""},
+        {"data": None},
+        {"tail": [[documents.MONDAY_MS, 1.0, 1.0, 1.0, 1.0]]},
+        {"tail": [[documents.MONDAY_MS, 1.0, 1.0, 1.0, 1.0, 1.0], [5]]},
+        {"tail": [[documents.MONDAY_MS, 1.0, "one", 1.0, 1.0, 1.0]]},
+        {"tail": [[]]},
+        {"tail": [5]},
+    ],
+    ids=str,
+)
+def test_a_chunk_whose_fields_do_not_agree_is_refused_with_its_id(damage: dict[str, object]) -> None:
+    documents.unpack(document())
+    with pytest.raises(Malformed, match=r"^Bar chunk abcdefgh:1:19700105T0000 is damaged: "):
+        documents.unpack({**document(), **damage})
