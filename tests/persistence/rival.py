@@ -1,6 +1,7 @@
 """A process of its own that writes, pushes and folds one series: `python -m tests.persistence.rival SEED ROUNDS`.
 
-Prints `write START N` or `push START N` when that is acknowledged; bar i of the series always has the same values.
+Prints `page START N` (stored, then noted as covered) or `push START N` when that is acknowledged; bar i of the series
+always has the same values. A series that was replaced meanwhile is looked up again, as pulls and backfills do.
 """
 
 import sys
@@ -25,19 +26,23 @@ def all_bars() -> Bars:
 def main(seed: int, rounds: int) -> None:
     django.setup()
     from infrastructure.intervals import INTERVALS
-    from infrastructure.persistence import BarStore, Database
+    from infrastructure.persistence import BarStore, CoverageStore, Database, Replaced
 
-    store = BarStore(Database())
-    series = store.series(SYMBOL, INTERVALS["1m"], bars_per_week=10_080)
+    store, coverage = BarStore(Database()), CoverageStore(Database())
     bars = all_bars()
     random = np.random.default_rng(seed)
     for _ in range(rounds):
+        series = store.series(SYMBOL, INTERVALS["1m"], bars_per_week=10_080)
         start = int(random.integers(0, BARS))
         kind = random.random()
         if kind < 0.5:
             part = bars[start : start + int(random.integers(1, 4000))]
-            store.write(series, part)
-            print("write", start, len(part), flush=True)
+            try:
+                store.write(series, part)
+            except Replaced:
+                continue
+            coverage.add(series, [(int(part.time_ms[0]), int(part.time_ms[-1]) + MINUTE)])
+            print("page", start, len(part), flush=True)
         elif kind < 0.9:
             part = bars[start : start + int(random.integers(1, 5))]
             store.push([(series, bar) for bar in part])

@@ -1,5 +1,6 @@
 """Several processes on one series, and a killed one of each kind: writer, mongod."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pymongo
 import pytest
 from django.db import connections
 
+from infrastructure.bars import Bars
 from infrastructure.embedded import binaries
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS
-from infrastructure.persistence import BarStore, Database
+from infrastructure.persistence import BarStore, CoverageStore, Database
 from tests.persistence import rival
 from tests.persistence.bits import same_bits
 from tests.persistence.test_bars import minutes
@@ -41,14 +43,19 @@ def start_rival(seed: int, rounds: int, database: Database) -> subprocess.Popen[
     )
 
 
-def test_four_processes_lose_nothing_while_one_is_killed(database: Database) -> None:
-    acknowledged = np.zeros(rival.BARS, np.bool_)
+@pytest.mark.parametrize("switches", [0, 4])
+def test_four_processes_lose_nothing_while_one_is_killed(database: Database, switches: int) -> None:
+    """While revisions are switched too, what was acknowledged may be in a replaced one; nothing else changes."""
+    acknowledged, heard = np.zeros(rival.BARS, np.bool_), itertools.count()
+    latest = [0]
+    database.collection("bar_coverage").delete_many({})
 
     def listen(process: subprocess.Popen[str], until: int | None) -> None:
         assert process.stdout is not None
         for number, line in enumerate(process.stdout):
             _, start, n = line.split()
             acknowledged[int(start) : int(start) + int(n)] = True
+            latest[0] = next(heard)
             if number == until:
                 process.kill()
 
@@ -59,21 +66,41 @@ def test_four_processes_lose_nothing_while_one_is_killed(database: Database) -> 
     ]
     for thread in listeners:
         thread.start()
+    store, expected = BarStore(database), rival.all_bars()
+    for _ in range(switches):
+        assert replaced(store, expected, lambda: latest[0])
     for thread in listeners:
         thread.join(250)
     assert [process.wait(10) for process in processes] == [-9, 0, 0, 0]
 
-    store, expected = BarStore(database), rival.all_bars()
     series = store.find(rival.SYMBOL, INTERVALS["1m"])
     assert series is not None
+    assert series.revision == 1 + switches
     found = store.read(series)
     index = (found.time_ms - rival.START) // rival.MINUTE
     assert (np.diff(index) > 0).all()
     assert same_bits(found, expected[index])
-    assert set(np.flatnonzero(acknowledged)) <= set(index.tolist())
+    assert switches or set(np.flatnonzero(acknowledged)) <= set(index.tolist())
+    covered = CoverageStore(database).of(series).ranges
+    assert covered
+    for low, high in covered:
+        assert same_bits(store.read(series, low, high), expected.between(low, high))
     assert store.count(series) == len(found)
     store.write(series, expected)  # what the killed one left open is closed by the next writer
     assert same_bits(store.read(series), expected)
+
+
+def replaced(store: BarStore, expected: Bars, progress: Callable[[], int]) -> bool:
+    """A new revision with every other bar, once the others have gone on; no reader sees less than it held."""
+    begun, deadline = progress(), time.monotonic() + 60
+    while progress() - begun < 8 or (series := store.find(rival.SYMBOL, INTERVALS["1m"])) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    half = expected[::2]
+    draft = store.revisions.begin(series)
+    store.write(draft, half)
+    index = (store.read(store.revisions.switch(draft)).time_ms - rival.START) // rival.MINUTE
+    return bool(np.isin(np.arange(0, rival.BARS, 2), index).all())
 
 
 class MongoServer:
