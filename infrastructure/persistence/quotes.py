@@ -18,12 +18,16 @@ class QuoteStore:
         self._database = database
 
     @mongodb_errors()
-    def save(self, quotes: Iterable[tuple[Quote, int]]) -> None:
-        """Pairs of (quote, updated_ms), in one round trip. What is stored with a later time stays as it is."""
+    def save(self, quotes: Iterable[tuple[Quote, int]], fence: int | None = None) -> None:
+        """Pairs of (quote, updated_ms), in one round trip. What is stored with a later time stays as it is, and for a
+        feed, which has a fencing number, what a newer one has claimed."""
         writes = []
         for quote, updated_ms in quotes:
             document = _document(quote, updated_ms)
-            older = {"_id": quote.symbol, "updated_at": {"$lte": document["updated_at"]}}
+            older: Document = {"_id": quote.symbol, "updated_at": {"$lte": document["updated_at"]}}
+            if fence is not None:
+                older |= _not_claimed_after(fence)
+                document["fence"] = fence
             writes.append(UpdateOne(older, {"$set": document}, upsert=True))
         if writes:
             try:
@@ -32,10 +36,19 @@ class QuoteStore:
                 only_duplicates(error)  # not matched and not insertable: the stored one is newer, which is as good
 
     @mongodb_errors()
+    def claim(self, fence: int) -> None:
+        """From now on no feed with a smaller number changes what is stored, whatever it still believes."""
+        self._database.collection("quote").update_many(_not_claimed_after(fence), {"$set": {"fence": fence}})
+
+    @mongodb_errors()
     def load(self, symbols: Sequence[str] | None = None) -> dict[str, tuple[Quote, int]]:
         """(quote, updated_ms) by symbol, of all or of those asked for; a symbol never quoted is absent."""
         wanted: Document = {} if symbols is None else {"_id": {"$in": list(symbols)}}
         return {document["_id"]: _quote(document) for document in self._database.collection("quote").find(wanted)}
+
+
+def _not_claimed_after(fence: int) -> Document:
+    return {"fence": {"$not": {"$gt": fence}}}
 
 
 def _document(quote: Quote, updated_ms: int) -> Document:

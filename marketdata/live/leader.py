@@ -69,6 +69,7 @@ class Leader:
         self._quotes = QuoteStore(database)
         store = BarStore(database)
         with at_most(STORE_LIMIT_S):
+            self._quotes.claim(fence)
             stored = self._quotes.load()
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
         self._in_order = InOrder(self._publisher.bar, _said_before(cache))
@@ -184,7 +185,7 @@ class Leader:
         quotes = self._publisher.take_unsaved()
         try:
             with at_most(STORE_LIMIT_S):
-                self._quotes.save(quotes)
+                self._quotes.save(quotes, self._fence)
         except InfrastructureError:
             self._publisher.not_saved(quotes)
             raise

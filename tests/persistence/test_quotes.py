@@ -34,6 +34,19 @@ def test_a_later_quote_replaces_the_whole_and_an_earlier_one_nothing(database: D
     assert store.load() == {FULL.symbol: (later, 2000), "TEST:TICK": (Quote("TEST:TICK", last=2.0), 2)}
 
 
+def test_a_feed_that_was_replaced_changes_nothing_that_the_newer_one_knows(database: Database) -> None:
+    """However late its prices are: a process that was paused gives them the time at which it wakes up."""
+    store = QuoteStore(database)
+    store.save([(FULL, 1000)], 1)
+    store.claim(2)
+    store.save([(Quote(FULL.symbol, last=1.0), 9000)], 1)
+    assert store.load() == {FULL.symbol: (FULL, 1000)}
+    store.claim(1)
+    store.save([(Quote(FULL.symbol, last=2.0), 2000)], 2)
+    store.save([(Quote(FULL.symbol, last=3.0), 3000)])  # a pull, which no feed concerns
+    assert store.load() == {FULL.symbol: (Quote(FULL.symbol, last=3.0), 3000)}
+
+
 def test_the_model_reads_what_the_store_writes(database: Database) -> None:
     QuoteStore(database).save([(FULL, 1_700_000_001_000)])
     row = models.Quote.objects.get(pk="NASDAQ:AAPL")
