@@ -17,6 +17,7 @@ from marketdata.live.errors import Code, Refusal
 PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEM_LENGTH = 80
+MAX_REASON_LENGTH = 200
 
 #: A number that every JSON reader takes exactly: it is sent back.
 RequestId = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | str | None
@@ -73,11 +74,17 @@ def parse(text: str) -> Operation:
     try:
         return _operation.decode(text)
     except msgspec.ValidationError as error:
-        raise Refusal(Code.NOT_UNDERSTOOD, f"{error}.") from None
+        raise Refusal(Code.NOT_UNDERSTOOD, _sentence(error)) from None
     except RecursionError:
         raise Refusal(Code.NOT_UNDERSTOOD, "The message is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise Refusal(Code.NOT_JSON, f"{error}.") from None
+        raise Refusal(Code.NOT_JSON, _sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    """The decoder repeats what it was given: no more of it than a person reads."""
+    text = str(error)
+    return f"{text}." if len(text) <= MAX_REASON_LENGTH else f"{text[:MAX_REASON_LENGTH]}…"
 
 
 # --- what servers send ----------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Texts of clients and messages of the server, exactly."""
 
 import json
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infrastructure.bars import Bar
 from infrastructure.intervals import INTERVALS
@@ -10,6 +13,7 @@ from infrastructure.tradingview.base import Quote
 from marketdata.live import protocol
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.protocol import Auth, Pong, Position, Reset, Subscribe, Unsubscribe, parse
+from tests.live.schema import checked
 
 
 def test_a_subscription_names_quotes_and_bars() -> None:
@@ -51,10 +55,60 @@ def test_what_cannot_be_read_is_refused_with_a_number_and_a_sentence(text: str, 
     assert (refused.value.code, refused.value.message) == (code, message)
 
 
-def test_a_lone_surrogate_is_no_json() -> None:
+@pytest.mark.parametrize("text", ['{"op":"\ud800"}', '{"op":"reset","id":"\\ud800"}', '"\udfff"', "\ufeff{}", "\x00"])
+def test_what_is_no_unicode_is_no_json(text: str) -> None:
     with pytest.raises(Refusal) as refused:
-        parse('{"op":"\ud800"}')
+        parse(text)
     assert refused.value.code == Code.NOT_JSON
+
+
+def test_a_reason_repeats_no_more_of_the_message_than_a_person_reads() -> None:
+    with pytest.raises(Refusal) as refused:
+        parse(json.dumps({"op": "x" * 60_000}))
+    assert len(refused.value.message) == protocol.MAX_REASON_LENGTH + 1
+
+
+def test_of_a_field_that_is_given_twice_the_last_counts_but_there_is_one_operation() -> None:
+    assert parse('{"op":"reset","id":1,"id":2}') == Reset(2)
+    with pytest.raises(Refusal):
+        parse('{"op":"pong","op":"reset"}')
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+requests = st.fixed_dictionaries(
+    {},
+    optional={
+        name: json_values | usual
+        for name, usual in {
+            "op": st.sampled_from([*protocol.OPERATIONS, "buy"]),
+            "id": st.integers(),
+            "quotes": st.lists(st.text(max_size=10), max_size=3),
+            "bars": st.lists(st.text(max_size=10), max_size=3),
+            "since": st.fixed_dictionaries({"epoch": st.text(), "offset": st.text()}),
+            "n": st.integers(),
+            "ticket": st.text(max_size=10),
+            "key": st.text(max_size=10),
+        }.items()
+    },
+)
+
+
+@given(st.text() | st.text(alphabet='{}[]":,\\0e-opub\ud800', max_size=60) | requests.map(json.dumps))
+def test_any_text_is_an_operation_that_can_be_answered_or_is_refused(text: str) -> None:
+    try:
+        operation = parse(text)
+    except Refusal as refusal:
+        assert refusal.code in (Code.NOT_JSON, Code.NOT_UNDERSTOOD)
+        checked(json.loads(protocol.encode(protocol.Error(refusal.code, refusal.message))))
+    else:
+        assert isinstance(operation, get_args(protocol.Operation))
+        if isinstance(operation, protocol.Request):
+            answer = protocol.Subscribed(operation.id, operation.quotes, operation.bars, [])
+            assert checked(json.loads(protocol.encode(answer)))["id"] == operation.id
 
 
 def test_a_quote_is_its_whole_state_with_null_for_unknown() -> None:
