@@ -133,11 +133,12 @@ async def test_a_logged_out_visitor_is_refused_over_the_socket_too(platform: Pla
             assert (client.types[:2], client.codes[0]) == (["error", "bye"], Code.NOT_ALLOWED)
 
 
-async def test_a_server_that_is_stopped_says_goodbye_first(platform: Platform) -> None:
-    with platform.web() as web:
+@pytest.mark.parametrize(("server", "status"), [("uvicorn", -signal.SIGTERM), ("daphne", 0)])
+async def test_a_server_that_is_stopped_says_goodbye_first(platform: Platform, server: str, status: int) -> None:
+    with platform.web(WEB_SERVER=server) as web:
         async with watching(platform) as client:
             await client.until(lambda one: "snapshot" in one.types)
-            assert await in_thread(web.stop) == -signal.SIGTERM  # uvicorn passes it on when it is done
+            assert await in_thread(web.stop) == status  # uvicorn passes the signal on when it is done
             await client.until(lambda one: bool(one.codes))
             assert (client.types[-2:], client.codes) == (["error", "bye"], [Code.RESTARTING])
 

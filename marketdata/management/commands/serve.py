@@ -1,5 +1,6 @@
 """`manage.py serve`: answers HTTP and websockets on HOST:PORT with uvicorn or daphne; `manage.py up` runs it too."""
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -96,6 +97,8 @@ def serve_with_daphne(host: str, port: int, *, access_log: bool) -> None:
     from channels.routing import get_default_application
     from daphne.access import AccessLogGenerator
     from daphne.server import Server
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
 
     # The backlog of an endpoint that names none is 50: hundreds of browsers that reconnect at once would not get in.
     endpoint = f"tcp:port={port}:interface={host.replace(':', chr(92) + ':')}:backlog={BACKLOG}"
@@ -108,4 +111,10 @@ def serve_with_daphne(host: str, port: int, *, access_log: bool) -> None:
         websocket_max_message_size=MESSAGE_BYTES,
         websocket_max_frame_size=MESSAGE_BYTES,
     )
+
+    def say_goodbye() -> Deferred[None]:
+        closing = asyncio.wait_for(process.close(), STOP_S)
+        return Deferred.fromFuture(asyncio.ensure_future(closing, loop=asyncio.get_event_loop()))
+
+    reactor.addSystemEventTrigger("before", "shutdown", say_goodbye)  # type: ignore[arg-type]  # its stubs are wrong
     server.run()
