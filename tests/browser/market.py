@@ -1,10 +1,9 @@
 """A market that stands still until a test moves it, with the feed, the web server and a Redis of its own in processes
 that may be killed; for pages that must not lose anything meanwhile."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from playwright.sync_api import Page
 
 from infrastructure.intervals import INTERVALS, MINUTE_MS
 from infrastructure.persistence import BarStore, Database
@@ -40,7 +39,7 @@ class Market:
         """The open of the minute that is forming."""
         return self.clock.at_ms - self.clock.at_ms % MINUTE_MS
 
-    def next_minute(self, page: Page, database: Database) -> None:
+    def next_minute(self, database: Database) -> None:
         """Moves on by one; returns once the bar that closed is stored."""
         closed_ms = self.minute_ms
         self.clock.at_ms = closed_ms + MINUTE_MS + 20_000
@@ -49,5 +48,5 @@ class Market:
             series = store.find(TICK, INTERVALS["1m"])
             if series and len(store.read(series, closed_ms, closed_ms + 1)):
                 return
-            page.wait_for_timeout(50)  # another process's state has no event
+            time.sleep(0.05)  # another process's state has no event
         raise AssertionError(f"the bar of {closed_ms} was not stored")

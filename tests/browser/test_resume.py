@@ -5,13 +5,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from playwright.sync_api import BrowserContext, Page, expect
 
 from infrastructure.intervals import MINUTE_MS
 from infrastructure.persistence import BarStore, Database
 from infrastructure.simulator import SimulatorServer, StandingClock
 from marketdata.models import Symbol
+from marketdata.services import api_keys
 from tests.browser.market import TICK, Market
+from tests.browser.node import running_client
 from tests.browser.site import DEADLINE_S, wait_listening
 from tests.live.platform import ManagePy
 from tests.persistence.conftest import RedisServer
@@ -63,13 +66,13 @@ def test_after_a_killed_web_server_the_chart_lacks_no_bar(
         web = stack.enter_context(market.web(WEB_SERVER=server))
         page = opened(context, market, web)
         shows_every_bar(page, market)
-        market.next_minute(page, database)
+        market.next_minute(database)
         shows_every_bar(page, market)
         web.process.kill()
         expect(page.locator("#connection")).to_contain_text(LOST, timeout=DEADLINE_S * 1000)
         expect(page.locator("#stale")).to_contain_text("Not connected since")
         for _ in range(3):
-            market.next_minute(page, database)
+            market.next_minute(database)
         stack.enter_context(market.web(WEB_SERVER=server))
         expect(page.locator("#connection")).to_have_text("connected", timeout=DEADLINE_S * 1000)
         shows_every_bar(page, market)
@@ -88,10 +91,10 @@ def test_after_a_killed_redis_the_chart_lacks_no_bar(
     with market.feed(), market.web() as web:
         page = opened(context, market, web)
         shows_every_bar(page, market)
-        market.next_minute(page, database)
+        market.next_minute(database)
         shows_every_bar(page, market)
-        redis_dies(redis_server, lambda: market.next_minute(page, database))
-        market.next_minute(page, database)
+        redis_dies(redis_server, lambda: market.next_minute(database))
+        market.next_minute(database)
         shows_every_bar(page, market)
         expect(page.locator("#feed")).to_have_text("feed live", timeout=DEADLINE_S * 1000)
         expect(page.locator("#stale")).to_be_hidden()
@@ -105,7 +108,33 @@ def test_a_page_that_lost_the_network_goes_on_when_it_is_back(
         shows_every_bar(page, market)
         context.set_offline(True)
         page.evaluate("dispatchEvent(new Event('offline'))")
-        market.next_minute(page, database)
+        market.next_minute(database)
         context.set_offline(False)
-        market.next_minute(page, database)
+        market.next_minute(database)
         shows_every_bar(page, market)
+
+
+def test_a_program_with_an_api_key_gets_the_bars_it_missed(market: Market, database: Database) -> None:
+    key = api_keys.create(User.objects.create_user("ann"), "a test")[1]
+    ticket_url = f"{market.url}/api/v1/tickets"
+    url = market.url.replace("http", "ws") + "/ws/v1/"
+    with market.feed(), ExitStack() as stack:
+        web = stack.enter_context(market.web(ANONYMOUS_VIEWING="off"))
+        wait_listening(market.port, web)
+        with running_client(url, key=key, ticketUrl=ticket_url) as client:
+            client.call("subscribe", {"quotes": [TICK], "bars": [f"{TICK}@1m"]})
+            client.call("connect")
+            client.next("bar", t=market.minute_ms, closed=False)
+            first_ms = market.minute_ms
+            market.next_minute(database)
+            client.next("bar", t=first_ms, closed=True)
+            web.process.kill()
+            client.next("connection", state="waiting")
+            for _ in range(3):
+                market.next_minute(database)
+            stack.enter_context(market.web(ANONYMOUS_VIEWING="off"))
+            assert client.next("recovery") == {"recovered": True}
+            missed = [first_ms + n * MINUTE_MS for n in (1, 2, 3)]
+            seen = [client.next("bar", closed=True) for _ in missed]
+            assert [(bar["t"], bar["snapshot"]) for bar in seen] == [(t, True) for t in missed]
+            client.next("bar", t=market.minute_ms, closed=False)

@@ -56,7 +56,7 @@ export class LiveClient extends EventTarget {
    * @param {string} url  for example wss://example.org/ws/v1/
    * @param {object} [options]
    * @param {() => Promise<{ticket: string} | {key: string}>} [options.credentials]  asked before each connection; for
-   *   programs and pages of another host, which have no session here
+   *   programs, which have no session here
    * @param {typeof WebSocket} [options.WebSocket]  where the platform has none (Node before 22)
    * @param {() => number} [options.random]  of the jitter, in [0, 1)
    */
