@@ -1,9 +1,7 @@
-"""Bars ↔ files: CSV, Parquet and Arrow, in pieces of bounded size. Used by `manage.py exportbars` and `importbars`. The
-one place that knows pyarrow.
+"""Bars ↔ files: CSV, Parquet and Arrow, in pieces of bounded size. Used by `manage.py exportbars` and `importbars`.
 
-Columns: time (UTC, milliseconds), open, high, low, close, volume (NaN where the instrument has none). Parquet and Arrow
-files say of which series they are and which stretches of time they cover; a CSV says nothing. A file appears under its
-name when it is complete.
+Parquet and Arrow files say of which series they are and which stretches of time they cover; a CSV says nothing, and a
+NaN in it is just that. Pages of Parquet files have checksums. A file appears under its name when it is complete.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv, ipc, parquet
 
+from infrastructure.bar_tables import NAMES, SCHEMA, TYPES, from_arrow, to_arrow
 from infrastructure.bars import Bars
 from infrastructure.errors import Malformed, Rejected, Unavailable
 
-NAMES = ("time", "open", "high", "low", "close", "volume")
-TYPES = (pa.timestamp("ms", tz="UTC"), *[pa.float64()] * 5)
 ABOUT = b"marketdata"
 PIECE_BARS = 65_536
 
@@ -40,16 +36,14 @@ class About:
 def write(path: Path, about: About, parts: Iterable[Bars]) -> int:
     """How many bars. Rejected for a suffix that is no format; Unavailable where the disk does not take it."""
     kind = _kind(path)
-    schema = pa.schema(zip(NAMES, TYPES, strict=True))
-    if kind != "csv":
-        schema = schema.with_metadata({ABOUT: msgspec.json.encode(about)})
+    schema = SCHEMA if kind == "csv" else SCHEMA.with_metadata({ABOUT: msgspec.json.encode(about)})
     unfinished = path.with_name(f".{path.name}.part")
     bars = 0
     with _errors(path):
         try:
             with _writer(kind, unfinished, schema) as writer:
                 for part in parts:
-                    writer.write_table(_table(part, schema))
+                    writer.write_table(to_arrow(part, schema))
                     bars += len(part)
             unfinished.replace(path)
         finally:
@@ -77,7 +71,7 @@ def read(path: Path) -> Iterator[Bars]:
     """In the order of the file, in pieces. Malformed where it does not hold bars."""
     with _errors(path):
         for batch in _BATCHES[_kind(path)](path):
-            yield _bars(batch)
+            yield from_arrow(batch)
 
 
 def _kind(path: Path) -> str:
@@ -119,23 +113,6 @@ def _writer(kind: str, path: Path, schema: pa.Schema) -> Any:
     if kind == "parquet":
         return parquet.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
     return ipc.new_file(path, schema)
-
-
-def _table(bars: Bars, schema: pa.Schema) -> pa.Table:
-    times = pa.array(bars.time_ms, pa.int64()).cast(TYPES[0])
-    columns = [pa.array(column, pa.float64(), from_pandas=False) for column in bars.columns[1:]]
-    return pa.Table.from_arrays([times, *columns], schema=schema)
-
-
-def _bars(batch: pa.RecordBatch) -> Bars:
-    if missing := [name for name in NAMES if name not in batch.schema.names]:
-        raise Malformed(f"The file has no column {missing[0]!r}.", ", ".join(batch.schema.names))
-    time = batch.column("time").cast(TYPES[0]).cast(pa.int64())
-    if time.null_count:
-        raise Malformed("The file has a bar without a time.")
-    columns = [batch.column(name).cast(pa.float64()).fill_null(float("nan")) for name in NAMES[1:]]
-    values = [np.array(column.to_numpy(zero_copy_only=False)) for column in columns]
-    return Bars(np.array(time.to_numpy(zero_copy_only=False)), *values)
 
 
 @contextmanager
