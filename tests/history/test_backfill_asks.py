@@ -104,24 +104,27 @@ def test_after_a_pause_the_page_under_way_alone_is_asked_for_again(
 def test_after_kill_9_the_page_under_way_alone_is_asked_for_again(
     job: BackfillJob, source: SimulatorServer, bars: BarStore
 ) -> None:
-    """Killed once the page after the last one that was stored is surely asked for: its bytes come slowly."""
-    source.faults.set("slow_drip", symbol=None, value=400_000)
+    """Killed while it waits for the next page, which it has taken its turn for."""
     wish = ("--interval", "1m", "--from", "2026-10-27", "--to", "2026-11-18T23:59")
+    variables = environment(source, TRADINGVIEW_PAUSE_S="1")
     with subprocess.Popen(
-        command("backfill", COIN, *wish), env=environment(source), stdout=subprocess.PIPE, text=True
+        command("backfill", COIN, *wish), env=variables, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for _ in range(BEFORE):
             assert process.stdout.readline().startswith(COIN)
-        before = asked()
+        source.faults.set("silence")
+        while (before := asked()) < 1 + BEFORE + 1:
+            assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     (killed,) = BackfillJob.objects.all()
     source.faults.clear()
     ended = manage("backfill", COIN, *wish, source=source)
     assert ended.code == 0, ended.err
     (second,) = BackfillJob.objects.filter(state="done")
-    assert killed.requests >= BEFORE
-    assert asked() - before <= 1 + second.requests + 1
+    assert killed.requests == BEFORE
+    assert asked() - before == 1 + second.requests
+    assert killed.requests + second.requests == PAGES
     assert second.received == 23 * 1440 - 1 - killed.received
 
 
