@@ -256,7 +256,8 @@ class BarStore:
         other one, until the next bar.
         """
         wanted = {"_id": {"$in": [one.id for one in series]}, "last": {"$ne": None}}
-        return {document["_id"]: Bar(*document["last"]) for document in self._series.find(wanted, {"last": 1})}
+        found = self._series.find(wanted, {"last": 1}, batch_size=len(series) + 1)  # else the server stops after 101
+        return {document["_id"]: Bar(*document["last"]) for document in found}
 
     @mongodb_errors()
     def count(self, series: Series) -> int:

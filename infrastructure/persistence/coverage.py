@@ -59,7 +59,8 @@ class CoverageStore:
     @mongodb_errors()
     def all(self, series: Sequence[Series]) -> dict[str, Coverage]:
         """By the id of the series, in one round trip."""
-        found = {one["_id"]: one for one in self._collection.find({"_id": {"$in": [_id(one) for one in series]}})}
+        wanted = {"_id": {"$in": [_id(one) for one in series]}}
+        found = {one["_id"]: one for one in self._collection.find(wanted, batch_size=len(series) + 1)}
         return {one.id: _coverage(found.get(_id(one))) for one in series}
 
     @mongodb_errors()

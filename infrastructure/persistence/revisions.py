@@ -137,7 +137,8 @@ class Revisions:
     def current(self, series_ids: list[str]) -> dict[str, Document]:
         """What decides whether one may be written to, by the series's id."""
         fields = {"revision": 1, "draft": 1, "rebase": 1}
-        return {one["_id"]: one for one in self._series.find({"_id": {"$in": series_ids}}, fields)}
+        found = self._series.find({"_id": {"$in": series_ids}}, fields, batch_size=len(series_ids) + 1)
+        return {one["_id"]: one for one in found}
 
     def check_writable(self, series: Series) -> None:
         document = self.current([series.id]).get(series.id)
