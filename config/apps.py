@@ -22,4 +22,5 @@ class MongoContentTypesConfig(ContentTypesConfig):
 
 
 class MongoDjangoQConfig(DjangoQConfig):
+    verbose_name = "Schedules and their runs"
     default_auto_field = OBJECT_ID

@@ -8,8 +8,6 @@ from marketdata.admin import marks
 from marketdata.admin.reading import ReadOnlyAdmin
 from marketdata.models import Finding
 
-PRICES = ("open", "high", "low", "close", "volume")
-
 
 @admin.register(Finding)
 class FindingAdmin(ReadOnlyAdmin):
@@ -44,4 +42,4 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.display(description="values")
     def shown_values(self, row: Finding) -> str:
-        return ", ".join(f"{name} {value!r}" for name, value in zip(PRICES, row.values, strict=False))
+        return "  ".join(f"{name} {value!r}" for name, value in zip("OHLCV", row.values, strict=False)) or marks.NEVER

@@ -55,7 +55,7 @@ class BackfillJobForm(forms.ModelForm):
 @admin.register(BackfillJob)
 class BackfillJobAdmin(ButtonsAdmin):
     form = BackfillJobForm
-    list_display = ("__str__", "status", "progress", "wish", "back_to", "rate", "left", "by", "created_at", "error")
+    list_display = ("__str__", "status", "progress", "back_to", "rate", "left", "error", "asked")
     list_filter = ("state", "interval")
     list_select_related = ("created_by",)
     search_fields = ("symbol", "error")
@@ -70,6 +70,10 @@ class BackfillJobAdmin(ButtonsAdmin):
             "created_at", "started_at", "beat_at", "finished_at",
         )  # fmt: skip
 
+    def get_fieldsets(self, request: HttpRequest, obj: BackfillJob | None = None) -> Any:
+        said = "Either a number of bars, counted back from now, or a time to begin from. What is there costs nothing."
+        return [(None, {"fields": self.get_fields(request, obj), "description": "" if obj else said})]
+
     def get_readonly_fields(self, request: HttpRequest, obj: BackfillJob | None = None) -> Any:
         return () if obj is None else self.get_fields(request, obj)
 
@@ -82,17 +86,18 @@ class BackfillJobAdmin(ButtonsAdmin):
 
     @admin.display
     def progress(self, job: BackfillJob) -> SafeString:
+        """By bars or by time, whichever was wished for."""
         share = backfill_jobs.progress(job, timezone.now()).share
-        total = "" if job.bars is None else f" of {job.bars:,}"
-        return format_html(
-            '<progress max="100" value="{}"></progress> {} %, {}{} bars',
-            round(share * 100), math.floor(share * 100), f"{job.held + job.received:,}", total,
-        )  # fmt: skip
+        done = f"{job.received:,} bars of {self.wish(job)}"
+        if job.start_at is None and job.revision is None:
+            done = f"{job.held + job.received:,} of {self.wish(job)}"
+        bar = '<progress max="100" value="{}"></progress> {} %<div class="quiet">{}</div>'
+        return format_html(bar, round(share * 100), math.floor(share * 100), done)
 
     @admin.display(description="wanted")
     def wish(self, job: BackfillJob) -> str:
         if job.revision is not None:
-            return "the whole series anew"
+            return "the whole series, loaded anew"
         if job.start_at is None:
             return f"{job.bars or 0:,} bars"
         return f"{job.start_at:%Y-%m-%d} – {f'{job.end_at:%Y-%m-%d}' if job.end_at else 'now'}"
@@ -110,11 +115,12 @@ class BackfillJobAdmin(ButtonsAdmin):
     def left(self, job: BackfillJob) -> str:
         """Of work: what a paused or queued one will take."""
         eta_s = backfill_jobs.progress(job, timezone.now()).eta_s
-        return marks.NEVER if eta_s is None else f"about {marks.duration(eta_s)}"
+        return marks.NEVER if eta_s is None else marks.duration(eta_s)
 
-    @admin.display(ordering="created_by", description="by")
-    def by(self, job: BackfillJob) -> str:
-        return str(job.created_by) if job.created_by else "the platform"
+    @admin.display(ordering="created_at", description="asked for")
+    def asked(self, job: BackfillJob) -> SafeString:
+        by = f"by {job.created_by}" if job.created_by else ""
+        return format_html('{}<div class="quiet">{}</div>', f"{job.created_at:%Y-%m-%d %H:%M}", by)
 
     # --- changes ---
 

@@ -53,6 +53,9 @@ def _act(request: HttpRequest, page: PlatformAdmin) -> None:
     again = request.POST.get("action") == AGAIN
     act = JobScheduler().try_again if again else JobScheduler().drop_dead
     chosen = [one.partition(" ") for one in request.POST.getlist("job")]
+    if not chosen:
+        page.message_user(request, "No job was chosen.", messages.WARNING)
+        return
     try:
         done = sum(act(queue, key) for queue, _, key in chosen)
     except InfrastructureError as error:

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from infrastructure.errors import InfrastructureError
@@ -21,6 +22,12 @@ from marketdata.admin.reading import ReadOnlyAdmin
 Schedule = apps.get_model("django_q", "Schedule")
 Success = apps.get_model("django_q", "Success")
 Failure = apps.get_model("django_q", "Failure")
+
+
+HELP = {
+    "cron": "minute, hour, day, month, weekday and (if given) second, in UTC: */5 * * * * 11 is every five minutes",
+    "minutes": "from one run to the next",
+}
 
 
 class ScheduleForm(forms.ModelForm):
@@ -37,9 +44,9 @@ class ScheduleForm(forms.ModelForm):
         self.fields["enabled"].initial = self.instance.repeats != 0
         unused = "minutes" if self.instance.schedule_type == Schedule.CRON else "cron"
         self.fields.pop(unused, None)
-        for field in ("cron", "minutes"):
+        for field, said in HELP.items():
             if field in self.fields:
-                self.fields[field].required = True
+                self.fields[field].required, self.fields[field].help_text = True, said
 
     def clean_minutes(self) -> int:
         minutes = self.cleaned_data["minutes"]
@@ -110,9 +117,9 @@ class ScheduleAdmin(ButtonsAdmin):
     def result(self, row: Any) -> SafeString | str:
         if row.info is None or row.info.last_success is None:
             return marks.NEVER
-        return (
-            marks.mark("fresh", "success") if row.info.last_success else marks.mark("failed", title=row.info.last_error)
-        )
+        if row.info.last_success:
+            return marks.mark("fresh", "success")
+        return format_html("{} {}", marks.mark("failed"), str(row.info.last_error)[:200])
 
     @admin.action(description="Run now", permissions=["change"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -127,13 +134,22 @@ class ScheduleAdmin(ButtonsAdmin):
 
 
 class ResultAdmin(ReadOnlyAdmin):
-    list_display = ("name", "func", "cluster", "started", "stopped", "outcome")
+    list_display = ("task", "started", "took", "cluster", "outcome")
     list_filter = ("group", "cluster")
     search_fields = ("name", "func")
     fields = ("name", "func", "cluster", "started", "stopped", "attempt_count", "arguments", "outcome")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(success=self.model is Success)
+
+    @admin.display(ordering="group")
+    def task(self, row: Any) -> str:
+        """The schedule, or the function."""
+        return str(row.group or row.func)
+
+    @admin.display
+    def took(self, row: Any) -> str:
+        return f"{(row.stopped - row.started).total_seconds():.1f} s"
 
     @admin.display
     def arguments(self, row: Any) -> str:

@@ -13,6 +13,11 @@ from marketdata.admin.reading import PlatformAdmin
 from marketdata.models import UpstreamSwitch
 from marketdata.services import upstream
 
+SAID = (
+    "Off, nothing more is sent to the source: within a second the feed disconnects, pulls are refused, backfill "
+    "jobs are paused. What is stored stays readable. On again, pulls fetch what was missed; jobs are let go on by hand."
+)
+
 
 class UpstreamSwitchForm(forms.ModelForm):
     class Meta:
@@ -29,7 +34,7 @@ class UpstreamSwitchForm(forms.ModelForm):
 @admin.register(UpstreamSwitch)
 class UpstreamSwitchAdmin(PlatformAdmin):
     form = UpstreamSwitchForm
-    fields = ("on", "reason", "changed_by", "changed_at")
+    fieldsets = ((None, {"fields": ("on", "reason", "changed_by", "changed_at"), "description": SAID}),)
     readonly_fields = ("changed_by", "changed_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

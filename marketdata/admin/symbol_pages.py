@@ -156,8 +156,8 @@ class SymbolPages(ButtonsAdmin):
             self.log_deletions(request, [row])  # type: ignore[arg-type]  # any iterable does
             cancelled += removal.delete(store(), row, keep_bars=keep_bars)
         bars = "their bars are kept" if keep_bars else "their bars too"
-        jobs = f"{marks.counted(cancelled, 'open job')} cancelled"
-        self.message_user(request, f"Deleted {marks.counted(len(rows), 'symbol')}: {bars}, {jobs}.", messages.SUCCESS)
+        jobs = f", {marks.counted(cancelled, 'open job')} cancelled" if cancelled else ""
+        self.message_user(request, f"Deleted {marks.counted(len(rows), 'symbol')}: {bars}{jobs}.", messages.SUCCESS)
 
 
 def _initial(step: str, rows: Sequence[Symbol]) -> dict[str, Any]:

@@ -164,8 +164,9 @@ class SymbolAdmin(SymbolPages):
 
     @admin.display(description="prices from")
     def resolved(self, row: Symbol) -> str:
+        """Where they come from another venue than the key says, its name for the symbol too."""
         named = row.full_name if row.full_name != row.key else ""
-        return " ".join(part for part in (named, row.venue and f"({row.venue})") if part) or marks.NEVER
+        return ", ".join(part for part in (row.venue, named) if part) or marks.NEVER
 
     @admin.display(ordering="delay_s")
     def delay(self, row: Symbol) -> str:
@@ -189,9 +190,11 @@ class SymbolAdmin(SymbolPages):
                 one.interval,
                 marks.mark("stale", "rebased", "loaded anew") if one.interval in rebased else "",
             )
-            for one in BarSeries.objects.filter(symbol=row.key)
+            for one in sorted(
+                BarSeries.objects.filter(symbol=row.key), key=lambda one: INTERVALS[one.interval].length_ms
+            )
         )
-        return format_html_join(", ", '<a href="{}">{}</a> {}', links) or "no bars yet"
+        return format_html_join(SafeString(" &nbsp; "), '<a href="{}">{}</a> {}', links) or "no bars yet"
 
     @admin.display(description="failed pulls")
     def pulls(self, row: Symbol) -> SafeString | str:

@@ -158,7 +158,7 @@ def test_a_deletion_lists_what_there_is_and_asks(furnished: str, client_of: Clie
     cells = [
         re.sub(r"<[^>]*>|\s+", " ", cell).strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", found, re.S)
     ]
-    assert cells[10:] == [COIN, cells[11], cells[12], "1m, 1d", "quotes", "1", "–", "1", "kept", "1"]
+    assert cells[10:] == [COIN, cells[11], cells[12], "1m, 1d", "quotes", "1", "–", "1", "yes", "1"]
     assert cells[11].startswith("1m  31 bars, ") and cells[12].endswith(("bytes", "kB"))
     assert "Open backfill jobs (1) are cancelled first." in page
     unanswered = answer(client, "delete", COIN)
