@@ -51,6 +51,7 @@ class FeedProcess:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._lease: Lease = database.lease(LEASE, owner, LEASE_S)
         self._unsure = False  # a renewal is under way or has got no answer
+        self._stands_by = False
         self._not_before = float("-inf")
         self._leader: Leader | None = None
         self._trouble = ""
@@ -92,7 +93,11 @@ class FeedProcess:
         with at_most(RENEW_LIMIT_S):
             granted = self._lease.acquire()
         if not granted:
+            if not self._stands_by:
+                logger.info("standing by: another feed leads")
+            self._stands_by = True
             return
+        self._stands_by = False
         logger.info("leading, fencing number %d", self._lease.fence)
         self._unsure = False
         leader = Leader(
