@@ -10,10 +10,11 @@ from django.db.models import Count
 
 from infrastructure.errors import InfrastructureError, Unavailable
 from infrastructure.intervals import parse_interval
-from infrastructure.persistence import Cache, Database, QuoteStore, keys, mongodb_errors
+from infrastructure.persistence import Cache, Database, QuoteStore, mongodb_errors
 from infrastructure.scheduling import JobScheduler, QueueSize
 from marketdata.models import BackfillJob, Finding, Symbol
-from marketdata.services import hours, series, upstream
+from marketdata.services import feed_state, hours, series, upstream
+from marketdata.services.feed_state import FeedState
 from marketdata.services.freshness import Freshness, of_bars, of_quote
 
 WORST_FIRST = (Freshness.MISSING, Freshness.STALE, Freshness.FRESH)
@@ -81,7 +82,7 @@ def noticed(symbols: Iterable[Symbol]) -> dict[str, Noticed]:
 class Overview:
     """None stands for what cannot be asked at the moment."""
 
-    feed: dict[str, Any] | None
+    feed: FeedState | None
     switch: upstream.State | None
     symbols: dict[Freshness, int] | None
     jobs: dict[str, int] | None
@@ -91,9 +92,9 @@ class Overview:
 
 
 def overview(now_ms: int) -> Overview:
-    feed: dict[str, Any] | None
+    feed: FeedState | None
     try:
-        feed = Cache.from_settings().get_json(keys.FEED) or {"state": "absent", "reason": "No feed is running."}
+        feed = feed_state.read(Cache.from_settings(), now_ms)
     except InfrastructureError:
         feed = None
     try:

@@ -1,6 +1,7 @@
 """The pages of the admin: who may open them, what they show."""
 
 import re
+import time
 from collections.abc import Callable
 
 from django.apps import apps
@@ -118,15 +119,34 @@ def test_texts_of_the_source_are_shown_as_texts(furnished: str, client_of: Clien
 
 
 def test_the_front_page_says_what_runs_and_what_is_late(furnished: str, client_of: ClientOf) -> None:
-    Cache.from_settings().set_json(keys.FEED, {"state": "live", "reason": "All is well."}, 60)
+    say_of_feed("market_closed", reason="No streamed market is open.", since_ms=1_700_000_000_000)
     upstream.turn(False, "ann", "a test")
     page = text(client_of("viewer").get(reverse("admin:index")))
     assert "Market data platform" in page
     assert re.findall(r'<div class="app-([a-z_]+) module', page) == ["marketdata"]
-    assert '<span class="mark mark-live">live</span> All is well.' in page
+    assert "<strong>Feed: market closed</strong>" in page
+    assert 'datetime="2023-11-14T22:13:20+00:00">2023-11-14 22:13:20 UTC</time>' in page
+    assert re.search(r'class="feed feed-good" role="status">[^§]*No streamed market is open\.', page)
+    assert "12 symbols streamed from simulator, 3 closed bars wait to be stored" in page
     assert "Upstream traffic is off: ann switched it off (a test)." in page
     assert "1 missing</a>" in page  # the daily bars of the only active symbol
     assert "1 running</a>" in page
+
+
+def say_of_feed(state: str, **more: object) -> None:
+    said = {"state": state, "at_ms": time.time_ns() // 1_000_000, "source": "simulator", "symbols": 12, **more}
+    Cache.from_settings().set_json(keys.FEED, {"waiting_bars": 3, **said}, 60)
+
+
+def test_the_front_page_shows_how_bad_the_feed_is(furnished: str, client_of: ClientOf) -> None:
+    client = client_of("viewer")
+    for state, colour in (("live", "good"), ("stale", "warning"), ("refused", "critical")):
+        say_of_feed(state)
+        assert f'class="feed feed-{colour}"' in text(client.get(reverse("admin:index")))
+    Cache.from_settings().delete(keys.FEED)
+    page = text(client.get(reverse("admin:index")))
+    assert 'class="feed feed-critical"' in page
+    assert "No feed is running." in page
 
 
 def test_the_front_page_opens_without_redis(furnished: str, client_of: ClientOf, settings: LazySettings) -> None:
