@@ -4,7 +4,7 @@ from infrastructure.intervals import parse_interval
 from infrastructure.persistence import Database
 from infrastructure.times import from_ms
 from marketdata.providers import get_provider
-from marketdata.services import backfill, backfill_jobs, pulls, quotes, removal, retention, series, symbols
+from marketdata.services import backfill, backfill_jobs, derived, pulls, quotes, removal, retention, series, symbols
 from marketdata.services.upstream import says_off
 
 
@@ -40,3 +40,7 @@ def tend_backfills() -> int:
 
 def trim_bars() -> int:
     return retention.trim(series.store(), Database().now_ms())
+
+
+def check_bars() -> int:
+    return derived.check_daily(series.store())

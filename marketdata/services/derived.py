@@ -1,8 +1,8 @@
 """Bars of an interval that is not stored, made of a finer stored series; and whether a stored one is what its finer one
-makes. Used by the API and `manage.py checkbars`."""
+makes. Used by the API, `manage.py checkbars` and a schedule."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 PIECE_BARS = 100_000  # finer bars in memory at a time
 MISMATCH = "mismatch"
+DAILY_BARS = 100  # of a series, compared each day: milliseconds, so that hundreds of series take less than a task may
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,23 @@ class Derived:
         return max(self.market.bar_close_ms(self._open(ms), self.interval), ms + 1)
 
 
-@mongodb_errors()
-def derived(bars: BarStore, key: str, interval: Interval) -> Derived | None:
+def derived(
+    bars: BarStore, key: str, interval: Interval, adjustment: str = "splits", session: str = "regular"
+) -> Derived | None:
     """From the coarsest stored series that makes the interval; None where there is none, or the hours are unknown."""
-    symbol = Symbol.objects.filter(pk=key).first()
+    return _derived(bars, bars.all_series(), (key, adjustment, session), interval)
+
+
+@mongodb_errors()
+def _derived(
+    bars: BarStore, stored: Sequence[Series], name: tuple[str, str, str], interval: Interval
+) -> Derived | None:
+    alike = [one for one in stored if _name(one) == name]
+    finer = [one for one in alike if is_multiple(interval, one.interval)]
+    symbol = Symbol.objects.filter(pk=name[0]).first()
     market = None
     with suppress(Malformed):
         market = None if symbol is None else hours.of_symbol(symbol)
-    finer = [one for one in bars.all_series() if one.symbol == key and is_multiple(interval, one.interval)]
     if market is None or not finer:
         return None
     coarsest = max(finer, key=lambda one: one.interval.length_ms)
@@ -117,12 +127,31 @@ def derived(bars: BarStore, key: str, interval: Interval) -> Derived | None:
     return Derived(bars, coarsest, interval, market, (before, *known.ranges))
 
 
+def _name(series: Series) -> tuple[str, str, str]:
+    return series.symbol, series.adjustment, series.session
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """`stored` is None where only the finer series has the bar."""
 
     stored: Bar | None
     made: Bar
+
+
+def check_all(
+    bars: BarStore, n: int, wanted: Callable[[Series], bool] = lambda series: True
+) -> Iterator[tuple[Series, Series, Difference]]:
+    """Of each series that a finer one makes: itself, that one, and what differs among its newest n bars."""
+    stored = bars.all_series()
+    for series in filter(wanted, stored):
+        if made := _derived(bars, stored, _name(series), series.interval):
+            yield from ((series, made.finer, one) for one in check(bars, series, made, n))
+
+
+def check_daily(bars: BarStore) -> int:
+    """How many bars of the last while differ; each is a finding now."""
+    return sum(1 for _ in check_all(bars, DAILY_BARS))
 
 
 def check(bars: BarStore, series: Series, made: Derived, n: int) -> list[Difference]:

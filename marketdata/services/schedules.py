@@ -27,6 +27,7 @@ def plans() -> list[Plan]:
         Plan("refresh symbols", "marketdata.tasks.refresh_symbols", "*/10 * * * * 50"),
         Plan("tend backfills", "marketdata.tasks.tend_backfills", "* * * * * 55"),
         Plan("trim bars", "marketdata.tasks.trim_bars", "17 3 * * * 30"),
+        Plan("check bars", "marketdata.tasks.check_bars", "47 3 * * * 30"),
     ]
 
 

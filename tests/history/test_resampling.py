@@ -15,6 +15,7 @@ from infrastructure.simulator import SimulatorServer
 from infrastructure.simulator.market import Market
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.hours import TradingHours
+from marketdata import tasks
 from marketdata.models import BackfillJob, Finding
 from marketdata.services import backfill, backfill_jobs, derived
 from marketdata.services.derived import Derived
@@ -181,3 +182,14 @@ def test_a_stored_bar_that_its_finer_ones_do_not_make_is_a_finding(
     (finding,) = Finding.objects.all()
     assert (finding.kind, finding.interval, finding.first_ms) == ("mismatch", "1h", wrong.time_ms)
     assert finding.reason.startswith("it is not what its 1m bars make: ")
+    Finding.objects.all().delete()
+    assert (tasks.check_bars(), Finding.objects.count()) == (1, 1)  # the schedule finds it without anybody asking
+
+
+def test_series_of_another_adjustment_or_session_are_not_mixed(provider: IDataProvider, bars: BarStore) -> None:
+    add_symbol(provider, COIN)
+    kinds = {"1m": {}, "5m": {"adjustment": "dividends"}, "15m": {"session": "extended"}}
+    for name, kind in kinds.items():
+        bars.series(COIN, INTERVALS[name], bars_per_week=1000, **kind)
+    taken = [derived.derived(bars, COIN, INTERVALS["1h"], **kind) for kind in kinds.values()]
+    assert [found and found.finer.interval.name for found in taken] == ["1m", "5m", "15m"]

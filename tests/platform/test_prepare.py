@@ -81,6 +81,7 @@ def test_schedules_cover_each_interval_quotes_symbols_and_stalled_jobs(first: li
         "refresh quotes": ("marketdata.tasks.refresh_quotes", "* * * * * 40", "pulls"),
         "refresh symbols": ("marketdata.tasks.refresh_symbols", "*/10 * * * * 50", "pulls"),
         "tend backfills": ("marketdata.tasks.tend_backfills", "* * * * * 55", "pulls"),
+        "check bars": ("marketdata.tasks.check_bars", "47 3 * * * 30", "pulls"),
         "trim bars": ("marketdata.tasks.trim_bars", "17 3 * * * 30", "pulls"),
     }
 
