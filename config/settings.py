@@ -113,7 +113,7 @@ LIVE_FLUSH_MS = env.integer("LIVE_FLUSH_MS", 50, 5, 5000)
 LIVE_HEARTBEAT_S = env.number("LIVE_HEARTBEAT_S", 25, 0.1, 300)
 LIVE_MAX_CONNECTIONS_PER_ADDRESS = env.integer("LIVE_MAX_CONNECTIONS_PER_ADDRESS", 50, 1, 1_000_000)
 LIVE_MAX_CONNECTIONS_PER_ACCOUNT = env.integer("LIVE_MAX_CONNECTIONS_PER_ACCOUNT", 50, 1, 1_000_000)
-LIVE_MAX_SYMBOLS = env.integer("LIVE_MAX_SYMBOLS", 1000, 1, 100_000)
+LIVE_MAX_SYMBOLS = env.integer("LIVE_MAX_SYMBOLS", 2000, 1, 100_000)
 LIVE_DEFLATE = env.switch("LIVE_DEFLATE", False)
 
 # --- Webhooks -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ def main(url: str, password: str, folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(url)
-        page.wait_for_selector("#chart[data-bars]")
+        page.wait_for_selector('#chart[data-bars]:not([data-bars="0"])')
         page.wait_for_timeout(5000)
         page.screenshot(path=folder / "live.png")
         page.goto(f"{url}/admin/login/?next=/admin/marketdata/symbol/")

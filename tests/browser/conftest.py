@@ -43,7 +43,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def site(tmp_path: Path, redis_server: RedisServer, database: Database, context: BrowserContext) -> Iterator[Site]:
-    with running_site(tmp_path, redis_server, database, context, LIVE_MAX_SYMBOLS="1100") as site:
+    with running_site(tmp_path, redis_server, database, context) as site:
         yield site
 
 

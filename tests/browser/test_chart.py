@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from infrastructure.bars import Bars
 from infrastructure.intervals import INTERVALS, MINUTE_MS
@@ -76,6 +76,22 @@ def test_a_late_bar_fills_its_hole_and_the_mark_goes(site: Site) -> None:
     shows(page, bars=4, close=7.5, last=(FIRST + 4) * MINUTE_MS)
     site.speaker.bar(f"{COIN}@1m", FIRST + 2, 8.5, closed=True)
     shows(page, bars=5, close=7.5, gaps=0)
+
+
+def test_times_are_those_of_the_chosen_zone_and_it_is_remembered(site: Site, browser: Browser) -> None:
+    store(site, SHARE, list(range(FIRST + 390, FIRST + 400)), **NEW_YORK)
+    with browser.new_context(timezone_id="Asia/Tokyo") as context:
+        page = context.new_page()
+        page.goto(site.url)
+        page.locator(f"tr[data-symbol='{SHARE}']").click()
+        shows(page, symbol=SHARE, bars=10)
+        said = "Candlestick chart of NASDAQ:AAPL, 1m, last price 10, of 5 Jan 2026, "
+        for zone, clock in (("utc", "14:39"), ("local", "23:39"), ("exchange", "09:39")):
+            page.locator("#zone").select_option(zone)
+            expect(page.locator("#chart")).to_have_attribute("aria-label", said + clock)
+        page.reload()
+        expect(page.locator("#zone")).to_have_value("exchange")
+        expect(page.locator("#chart")).to_have_attribute("aria-label", said + "09:39")
 
 
 def test_the_forming_candle_counts_down_to_its_close(site: Site) -> None:

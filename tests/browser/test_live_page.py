@@ -97,12 +97,6 @@ def test_garbage_in_the_browser_s_store_is_no_harm(page: Page, stored: str) -> N
     expect(page.locator("#title")).to_contain_text("TEST:TICK")
 
 
-def test_times_are_those_of_the_chosen_zone_and_remembered(page: Page) -> None:
-    page.locator("#zone").select_option("exchange")
-    page.reload()
-    expect(page.locator("#zone")).to_have_value("exchange")
-
-
 def test_a_phone_scrolls_in_one_direction_only(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator("#watchlist tbody tr").first).to_be_visible()

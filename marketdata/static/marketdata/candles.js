@@ -45,7 +45,7 @@ export class Candles extends EventTarget {
       autoSize: true,
       layout: { attributionLogo: false }, // the page's footer carries the attribution; the logo would need inline styles
       timeScale: { timeVisible: true, secondsVisible: false, tickMarkFormatter: (t, kind) => this.#tick(t, kind) },
-      localization: { timeFormatter: (t) => this.#time(t * 1000, this.#isDaily ? DATE : DATE_AND_TIME) },
+      localization: { timeFormatter: (t) => this.#shownTime(t * 1000) },
       rightPriceScale: { scaleMargins: { top: 0.08, bottom: 0.22 } },
     });
     this.#price = this.#chart.addSeries(CandlestickSeries, {});
@@ -215,7 +215,8 @@ export class Candles extends EventTarget {
     const [first, close] = [this.#bars[0]?.t ?? "", last?.c ?? ""];
     const shown = { symbol, interval, bars: this.#bars.length, first, last: last?.t ?? "", close, gaps: this.#gaps.length };
     Object.assign(this.#box.dataset, shown);
-    this.#box.setAttribute("aria-label", `Candlestick chart of ${symbol}, ${interval}, last close ${last?.c ?? "unknown"}`);
+    const price = last ? `last price ${last.c}, of ${this.#shownTime(last.t)}` : "no bars";
+    this.#box.setAttribute("aria-label", `Candlestick chart of ${symbol}, ${interval}, ${price}`);
   }
 
   /** All bars again, with empty places where some are missing. */
@@ -254,6 +255,10 @@ export class Candles extends EventTarget {
       scale.setVisibleLogicalRange(event.key === "End" ? this.#newestView() : { from: 0, to: FIRST_VIEW });
       event.preventDefault();
     }
+  }
+
+  #shownTime(ms) {
+    return this.#time(ms, this.#isDaily ? DATE : DATE_AND_TIME);
   }
 
   #time(ms, options) {

@@ -1,6 +1,6 @@
 /** Numbers and times as a trader reads them. `unknown` stands where the source gave nothing. */
 
-const unknown = "–";
+export const unknown = "–";
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 
 /** Decimals of a price with ticks of minMove/priceScale. */

@@ -45,8 +45,9 @@ function trouble(about, text) {
 // --- the connection ---
 
 client.addEventListener("connection", ({ detail }) => {
+  const isAnotherTry = lostAt && detail.state === "connecting"; // not worth another word, nor is its failure
   const [look, text] = connectionWords(detail);
-  say(element("connection"), text, look);
+  if (!isAnotherTry) say(element("connection"), text, look);
   document.body.dataset.connection = detail.state;
   element("reload").hidden = detail.state !== "closed";
   if (detail.state === "open") trouble("protocol", "");

@@ -32,7 +32,7 @@ export class Row {
     const [exchange, ticker] = info.symbol.split(":");
     const strong = Object.assign(document.createElement("strong"), { textContent: ticker });
     const small = Object.assign(document.createElement("small"), { textContent: `${exchange} · ${info.description}` });
-    this.#cells.symbol.append(strong, small);
+    this.#cells.symbol.replaceChildren(strong, small);
     this.#cells.symbol.title = info.description;
     this.#cells.delay.textContent = format.delay(info.update_mode, info.delay_s);
     this.#cells.delay.title = info.full_name ? `prices from ${info.full_name} (${info.venue})` : "";
@@ -75,6 +75,7 @@ export class Row {
 
   #cell(name, number) {
     const cell = this.element.insertCell();
+    cell.textContent = format.unknown;
     cell.className = number ? `number ${name}` : name;
     return cell;
   }
