@@ -1,3 +1,4 @@
+import itertools
 import threading
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.base import History
 from marketdata.models import BackfillJob
-from marketdata.services import backfill, backfill_jobs
+from marketdata.services import backfill, backfill_jobs, pulls
 from marketdata.services.coverage import SETTLE_MS, Asked
+from tests.history.dying import killed_after
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
@@ -165,6 +167,29 @@ def test_a_backfill_of_some_bars_above_what_is_covered_claims_no_more_than_it_re
     assert covered == ((day - 2 * DAY_MS, day - DAY_MS), (THIS_MINUTE - 100 * MINUTE_MS, THIS_MINUTE))
     for low, high in covered:
         assert bars.read(series, low, high).same_as(source.market.bars(COIN, MINUTE, low, high))
+
+
+@pytest.mark.parametrize("by", ["backfill", "pull"])
+def test_wherever_a_process_dies_nothing_is_covered_that_is_not_stored_and_the_next_one_ends_it(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    add_symbol(provider, COIN, "1m")
+    for writes in itertools.count():
+        with killed_after(writes, monkeypatch) as killed:
+            if by == "backfill":
+                fill(provider, bars, bars=6000)
+            else:
+                pulls.pull(provider, bars, MINUTE, NOW_MS)
+        series = bars.find(COIN, MINUTE)
+        for low, high in CoverageStore(Database()).of(series).ranges if series else ():
+            assert bars.read(series, low, high).same_as(source.market.bars(COIN, MINUTE, low, high))
+        if not killed:
+            break
+    assert writes >= 4
+    assert series is not None
+    count = 6000 if by == "backfill" else pulls.FIRST_BARS
+    assert bars.read(series).same_as(source.market.last(COIN, MINUTE, count, THIS_MINUTE))
+    assert CoverageStore(Database()).of(series).ranges == ((THIS_MINUTE - count * MINUTE_MS, THIS_MINUTE),)
 
 
 def fill(provider: IDataProvider, store: BarStore, **wish: object) -> None:

@@ -20,6 +20,7 @@ from marketdata.models import BackfillJob, Finding, Pull
 from marketdata.services import backfill, backfill_jobs
 from marketdata.services.pulls import FIRST_BARS, Pulled, pull
 from marketdata.services.rebasing import factor, rescaled, volume_factor
+from tests.history.dying import killed_after
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
@@ -223,6 +224,29 @@ def test_a_reload_that_died_goes_on_in_its_draft_and_one_that_switched_is_done(
     backfill_jobs.start_here(job)
     backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
     assert (job.state, job.requests, series_of(bars).revision) == ("done", 1, 2)
+
+
+def test_wherever_a_reload_dies_readers_have_the_old_history_or_the_new_one(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, split: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, now_ms = bars.read(series_of(bars)), later(source, provider, 1)
+    new = source.market.last(COIN, MINUTE, FIRST_BARS + 1, THIS_MINUTE + MINUTE_MS)
+    for writes in itertools.count():
+        BackfillJob.objects.exclude(state=State.DONE).update(state=State.FAILED)  # nobody works on it any more
+        with killed_after(writes, monkeypatch) as killed:
+            pull(provider, bars, MINUTE, now_ms, only=frozenset([COIN]))
+            for job in BackfillJob.objects.exclude(state=State.DONE):
+                backfill_jobs.start_here(job)
+                backfill.run(job, provider, bars, now_ms=now_ms)
+        series = series_of(bars)
+        assert bars.read(series).same_as(old if series.revision == 1 else new)
+        assert bars.latest([series])[series.id].close == (old if series.revision == 1 else new).close[-1]
+        if not killed:
+            break
+    assert writes >= 6
+    assert (series.revision > 1, series.rebased, BackfillJob.objects.count()) == (True, None, 1)
+    bars.revisions.sweep(grace_s=0)
+    assert {chunk["revision"] for chunk in Database().collection("bar_chunk").find()} == {series.revision}
 
 
 def test_bars_beyond_the_depth_of_the_plan_are_kept_rescaled_and_reported(

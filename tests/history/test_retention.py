@@ -1,11 +1,8 @@
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pymongo.collection import Collection
 
 from infrastructure.bars import Bar, Bars
 from infrastructure.errors import Rejected
@@ -19,6 +16,7 @@ from marketdata import tasks
 from marketdata.models import BackfillJob, Symbol
 from marketdata.services import backfill, backfill_jobs, pulls, retention, schedules
 from marketdata.services.holdings import holdings
+from tests.history.dying import killed_after
 from tests.platform.conftest import NOW_MS, add_symbol
 
 COIN = "BINANCE:BTCUSDT"
@@ -89,10 +87,9 @@ def test_wherever_a_trim_dies_coverage_claims_nothing_that_is_gone_and_the_next_
     bars: BarStore, series: dict[str, Series], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Symbol.objects.create(key=COIN, keep_days="5m=100")
-    writes = ("delete_many", "update_one")
     done = 0
-    for last in itertools.count():
-        with killed_after(last, writes, monkeypatch) as killed:
+    for writes in itertools.count():
+        with killed_after(writes, monkeypatch) as killed:
             retention.trim(bars, DAY)
         left = bars.read(series["5m"])
         for low, high in CoverageStore(Database()).of(series["5m"]).ranges:
@@ -102,33 +99,6 @@ def test_wherever_a_trim_dies_coverage_claims_nothing_that_is_gone_and_the_next_
         done += 1
     assert done >= 3
     assert (len(left), first_ms(bars, "5m")) == (100, DAY - 100 * DAY_MS)
-
-
-class Killed(BaseException):
-    """What a process that is killed raises: nobody catches it."""
-
-
-@contextmanager
-def killed_after(writes: int, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Killed]]:
-    """The block dies before its next write to MongoDB after so many; gives whether it did."""
-    left, deaths = [writes], list[Killed]()
-
-    def counted(original: Callable[..., object]) -> Callable[..., object]:
-        def write(*arguments: object, **options: object) -> object:
-            if not left[0]:
-                raise Killed
-            left[0] -= 1
-            return original(*arguments, **options)
-
-        return write
-
-    with monkeypatch.context() as patch:
-        for name in names:
-            patch.setattr(Collection, name, counted(getattr(Collection, name)))
-        try:
-            yield deaths
-        except Killed as death:
-            deaths.append(death)
 
 
 def test_a_bar_that_is_pushed_while_everything_goes_is_the_last_one(
