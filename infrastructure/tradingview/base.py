@@ -158,7 +158,7 @@ WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped",
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """`connecting`, `live`, `stale` (connected but silent in an open market), `reconnecting`, `stopped`, `refused`."""
+    """`connecting`, `live`, `stale` (no data though a market is open; it connects again), `reconnecting`, `stopped`, `refused`."""
 
     state: State
     reason: str

@@ -163,7 +163,8 @@ class Holes:
             pages = self._fetched(series, series.last_ms + 1, from_ms)
             new = catching_up.store(self._store, series, pages, series.last_ms + 1, from_ms)
             logger.info("%s %s: %d bars that were missed are stored", *pair, new)
-        self._say_until(series, known, from_ms)
+        until_ms = self._say.until_ms(pair)
+        self._say_stored(series, known, series.last_ms if until_ms is None else until_ms, from_ms)
 
     def _fetched(self, series: Series, start_ms: int, end_ms: int) -> list[History]:
         assert self._history is not None  # noqa: S101  (asked by `_fill`)
@@ -174,12 +175,12 @@ class Holes:
         except InfrastructureError as error:
             raise NotFetched(str(error)) from error
 
-    def _say_until(self, series: Series, known: TradingHours | None, from_ms: int) -> None:
-        """What is stored, perhaps by others, and was not said."""
-        until_ms = self._say.until_ms((series.symbol, series.interval))
-        after_ms = series.last_ms if until_ms is None else until_ms
-        for bar in self._store.last(series, LONGEST, from_ms).between((after_ms or 0) + 1, None):
-            interval = series.interval
+    def _say_stored(self, series: Series, known: TradingHours | None, after_ms: int, before_ms: int) -> None:
+        """What lies between, stored by this feed or by others; nearly always nothing, which costs nothing."""
+        interval = series.interval
+        if not catching_up.missing(interval, None, after_ms, before_ms, LONGEST):
+            return
+        for bar in self._store.last(series, LONGEST, before_ms).between(after_ms + 1, None):
             close_ms = known.bar_close_ms(bar.time_ms, interval) if known else bar.time_ms + interval.length_ms
             self._say(BarUpdate(series.symbol, interval, bar, True, close_ms, time.time_ns() // 1_000_000))
 

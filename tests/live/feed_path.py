@@ -66,6 +66,10 @@ class FeedPath:
         """Open of the newest closed minute."""
         return self.clock.at_ms - self.clock.at_ms % MINUTE_MS - MINUTE_MS
 
+    def lasts(self) -> dict[str, float | None]:
+        """The market's last prices."""
+        return {symbol: self.market.quote(symbol, self.clock.at_ms).last for symbol in SYMBOLS}
+
     def start(self) -> None:
         self._thread.start()
 
@@ -116,8 +120,7 @@ class Viewer(Browser):
 
     def shows(self, path: FeedPath) -> bool:
         """The market of this moment, the newest closed bar, and a live feed."""
-        lasts = {symbol: path.market.quote(symbol, path.clock.at_ms).last for symbol in SYMBOLS}
-        return self.last() == lasts and self.newest_ms == path.newest_ms and self.states()[-1] == "live"
+        return self.last() == path.lasts() and self.newest_ms == path.newest_ms and self.states()[-1] == "live"
 
     async def until_seen(self, *states: str) -> None:
         """These, in this order, others between them."""

@@ -2,8 +2,11 @@
 is told, that no closed bar is lost or doubled, that all is well after it. `docs/operations.md` repeats the table."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,10 @@ import pytest
 
 from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.intervals import MINUTE_MS
-from infrastructure.persistence import Database, QuoteStore
+from infrastructure.persistence import Database, QuoteStore, keys
 from infrastructure.persistence.live import LiveCache
 from infrastructure.simulator import MODES, PAID_TOKEN, SimulatorServer, StandingClock
+from marketdata.live import protocol
 from marketdata.services import quotes, upstream
 from tests.live.feed_path import FRIDAY_MS, SYMBOLS, FeedPath, flows, passes, prepare, watched, whole
 from tests.persistence.conftest import RedisServer
@@ -135,6 +139,41 @@ async def test_a_fault_of_the_stream(
         await passes(path, 1)
         await whole(path, viewer)
         assert (viewer.states()[len(before) :] != []) == bool(row.told)
+
+
+@pytest.fixture
+def mongod(database: Database) -> int:
+    """Its process, one of this run's own."""
+    pid: int = database.collection("symbol").database.command("serverStatus")["pid"]
+    return pid
+
+
+async def test_while_the_store_is_away_quotes_flow_and_closed_bars_wait(
+    live: None, server: SimulatorServer, database: Database, mongod: int, cache: LiveCache
+) -> None:
+    """The stream breaks meanwhile, so that there is a hole to fill as well."""
+    path = FeedPath(database, cache, server)
+    async with watched(path) as viewer:
+        known = len(viewer.closed())
+        with store_away(mongod):
+            await passes(path, 2)
+            await viewer.until(lambda one: one.last() == path.lasts())
+            server.faults.set("close")
+            await passes(path, HOLE)
+            await viewer.until(lambda one: one.last() == path.lasts())
+            assert len(viewer.closed()) == known
+            assert protocol.decode_feed(cache._client.get(keys.FEED)).waiting_bars > 0
+        await whole(path, viewer)
+
+
+@contextmanager
+def store_away(mongod: int) -> Iterator[None]:
+    """It takes everything and answers nothing."""
+    os.kill(mongod, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(mongod, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("row", HTTP_ROWS, ids=lambda row: row.mode)
