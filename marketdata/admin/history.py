@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -17,9 +18,11 @@ from infrastructure.times import to_ms
 from marketdata.admin import marks
 from marketdata.admin.reading import ReadOnlyAdmin
 from marketdata.models import BarChunk, BarSeries, Pull, Quote
+from marketdata.services import coverage, overview
 from marketdata.services.series import store
 
 NEWEST_BARS = 20
+STRETCHES = 20  # of covered time, shown on a page
 
 
 @admin.register(Quote)
@@ -45,15 +48,66 @@ class PullAdmin(ReadOnlyAdmin):
         return marks.moment(row.reached_ms)
 
 
+class SeriesChangeList(ChangeList):
+    """Asks once which of the series on the page wait to be loaded anew."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        factors = overview.rebased([row.pk for row in rows])
+        for row in rows:
+            row.factor = factors.get(row.pk)
+        self.result_list = rows
+
+
 @admin.register(BarSeries)
 class BarSeriesAdmin(ReadOnlyAdmin):
-    list_display = ("symbol", "interval", "adjustment", "session", "first_bar", "last_bar", "age", "updated_at")
+    list_display = (
+        "symbol",
+        "interval",
+        "adjustment",
+        "session",
+        "first_bar",
+        "last_bar",
+        "age",
+        "state",
+        "updated_at",
+    )
     list_filter = ("interval", "adjustment", "session")
     search_fields = ("symbol",)
     fields = (
         "symbol", "interval", "adjustment", "session", "id", "revision", "span", "first_bar", "last_bar", "updated_at",
-        "count", "chunks", "newest",
+        "count", "state", "covered", "source_end", "chunks", "newest",
     )  # fmt: skip
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SeriesChangeList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> BarSeries | None:
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            found.factor = overview.rebased([found.pk]).get(found.pk)
+        return found
+
+    @admin.display
+    def state(self, row: BarSeries) -> SafeString | str:
+        if row.factor is None:  # type: ignore[attr-defined]
+            return marks.NEVER
+        why = f"Its source multiplied all prices by {row.factor:g}; a job loads it anew."  # type: ignore[attr-defined]
+        return marks.mark("stale", "rebased", why)
+
+    @admin.display(description="asked for and received")
+    def covered(self, row: BarSeries) -> SafeString | str:
+        ranges = coverage.store().of(_series(row)).ranges
+        shown = ((marks.moment(low), marks.moment(high)) for low, high in ranges[-STRETCHES:][::-1])
+        more = "" if len(ranges) <= STRETCHES else f", and {len(ranges) - STRETCHES:,} earlier stretches"
+        return format_html("{}{}", format_html_join(SafeString("<br>"), "{} – {}", shown), more) or marks.NEVER
+
+    @admin.display(description="source ends")
+    def source_end(self, row: BarSeries) -> str:
+        known = coverage.store().of(_series(row))
+        why = {"end": "it has nothing before", "limit": "its plan gives nothing before"}.get(known.ended)
+        return f"{why} {marks.moment(known.ended_ms)}, as of {known.ended_at:%Y-%m-%d}" if why else "not reached yet"
 
     @admin.display(ordering="first_ms")
     def first_bar(self, row: BarSeries) -> str:

@@ -62,7 +62,7 @@ TITLES = {"history": "Backfill", "retire": "Retire", "delete": "Delete"}
 class SymbolPages(ButtonsAdmin):
     def get_urls(self) -> list[URLPattern]:
         ask = self.admin_site.admin_view(self.ask)
-        own = [path(f"{step}/", ask, {"step": step}, f"marketdata_symbol_{step}") for step in FORMS]
+        own = [path(f"{step}/", ask, {"step": step}, f"marketdata_symbol_ask_{step}") for step in FORMS]
         return [*own, *super().get_urls()]
 
     def has_step_permission(self, request: HttpRequest, step: str) -> bool:
@@ -108,7 +108,7 @@ class SymbolPages(ButtonsAdmin):
             "media": self.media,
             "title": f"{TITLES[step]} {rows[0].key if len(rows) == 1 else marks.counted(len(rows), 'symbol')}",
             "step": step,
-            "action": reverse(f"admin:marketdata_symbol_{step}"),
+            "action": reverse(f"admin:marketdata_symbol_ask_{step}"),
             "form": form,
             "found": [(one, _series(one), marks.size(one.bytes)) for one in found],
             "open_jobs": sum(one.jobs for one in found),

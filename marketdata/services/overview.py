@@ -78,6 +78,13 @@ def noticed(symbols: Iterable[Symbol]) -> dict[str, Noticed]:
     return {key: Noticed(findings[key], rebased.get(key, ())) for key in names}
 
 
+@mongodb_errors()
+def rebased(series_ids: list[str]) -> dict[str, float]:
+    """Those that wait to be loaded anew, with the factor by which their source has multiplied its prices."""
+    wanted = {"_id": {"$in": series_ids}, "rebase": {"$ne": None}}
+    return {one["_id"]: one["rebase"]["factor"] for one in Database().collection("bar_series").find(wanted)}
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """None stands for what cannot be asked at the moment."""

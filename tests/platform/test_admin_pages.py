@@ -8,14 +8,15 @@ from django.apps import apps
 from django.conf import LazySettings
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
+from django.contrib.staticfiles import finders
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
 from infrastructure.persistence import BarStore, Cache, Database, keys
 from marketdata.models import BackfillJob, BarChunk, BarSeries
-from marketdata.services import upstream
-from tests.platform.conftest import COIN
+from marketdata.services import coverage, upstream
+from tests.platform.conftest import COIN, MINUTE
 from tests.servers import free_port
 
 ClientOf = Callable[[str], Client]
@@ -35,6 +36,7 @@ def pages(series: str) -> dict[str, str]:
     job = BackfillJob.objects.get()
     return {
         "index": reverse("admin:index"),
+        "queues": reverse("admin:queues"),
         "symbols": changelist("marketdata_symbol"),
         "searched symbols": changelist("marketdata_symbol") + "?q=bit&active__exact=1&freshness=missing",
         "symbol": change("marketdata_symbol", COIN),
@@ -64,12 +66,15 @@ def pages(series: str) -> dict[str, str]:
         "groups": changelist("auth_group"),
         "group": change("auth_group", Group.objects.get(name="viewer").pk),
         "history": reverse("admin:marketdata_symbol_history", args=[COIN]),
+        "more bars": reverse("admin:marketdata_symbol_ask_history") + f"?key={COIN}",
+        "retire": reverse("admin:marketdata_symbol_ask_retire") + f"?key={COIN}",
+        "delete": reverse("admin:marketdata_symbol_delete", args=[COIN]),
     }
 
 
-OPERATOR_ONLY = {"new symbol", "new job"}
-SUPERUSER_ONLY = {"users", "user", "new user", "groups", "group"}
-RESULTS = {"schedules", "schedule", "successes", "success", "failures", "failure"}
+OPERATOR_ONLY = {"new symbol", "new job", "more bars", "retire"}
+SUPERUSER_ONLY = {"delete", "users", "user", "new user", "groups", "group"}
+RESULTS = {"queues", "schedules", "schedule", "successes", "success", "failures", "failure"}
 
 
 def codes(client: Client, wanted: dict[str, str]) -> dict[str, int]:
@@ -89,9 +94,11 @@ def test_every_page_opens_for_those_who_may_and_for_nobody_else(furnished: str, 
 
 
 def test_every_model_has_its_page() -> None:
+    """Those without permissions of their own are nobody's to look at."""
     registered = {model._meta.label for model in admin.site._registry}
+    models = apps.get_app_config("marketdata").get_models()
     assert registered == {
-        *(model._meta.label for model in apps.get_app_config("marketdata").get_models()),
+        *(model._meta.label for model in models if model._meta.default_permissions),
         "django_q.Schedule", "django_q.Success", "django_q.Failure", "auth.User", "auth.Group",
     }  # fmt: skip
 
@@ -175,6 +182,29 @@ def test_a_series_shows_its_newest_bars_as_they_are_stored(furnished: str, clien
     assert BarSeries.objects.get().last_ms is not None
     Database().collection("bar_chunk").update_many({}, {"$set": {"data": b"damaged"}})
     assert "is damaged" in text(client.get(path))
+
+
+def test_a_series_shows_what_was_asked_for_and_that_it_waits_to_be_loaded_anew(
+    furnished: str, client_of: ClientOf, bars: BarStore
+) -> None:
+    client = client_of("viewer")
+    path = reverse("admin:marketdata_barseries_change", args=[furnished])
+    assert "not reached yet" in text(client.get(path))
+    series = bars.find(COIN, MINUTE)
+    assert series is not None
+    coverage.store().add(series, [(0, 60_000), (180_000, 240_000)], "end", 0)
+    bars.revisions.mark(series, 0.5)
+    page = text(client.get(path))
+    assert "1970-01-01 00:03:00 – 1970-01-01 00:04:00<br>1970-01-01 00:00:00 – 1970-01-01 00:01:00" in page
+    assert "it has nothing before 1970-01-01 00:00:00" in page
+    for shown in (page, text(client.get(reverse("admin:marketdata_barseries_changelist")))):
+        assert 'title="Its source multiplied all prices by 0.5; a job loads it anew.">rebased</span>' in shown
+
+
+def test_an_icon_is_found_on_every_page(furnished: str, client_of: ClientOf) -> None:
+    answer = Client().get("/favicon.ico")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/static/marketdata/icon.svg")
+    assert finders.find("marketdata/icon.svg") is not None
 
 
 def test_documents_are_listed_for_one_series_only(furnished: str, client_of: ClientOf) -> None:

@@ -70,7 +70,9 @@ def counted() -> Iterator[Counter[str]]:
 def paths() -> dict[str, str]:
     lists = {name: reverse(f"admin:{name}_changelist") for name in LISTS}
     keys = "&".join(f"key=TEST:{n}" for n in range(MANY))
-    asks = {step: reverse(f"admin:marketdata_symbol_{step}") + f"?{keys}" for step in ("history", "retire", "delete")}
+    asks = {
+        step: reverse(f"admin:marketdata_symbol_ask_{step}") + f"?{keys}" for step in ("history", "retire", "delete")
+    }
     return {**lists, **asks, "index": reverse("admin:index"), "queues": reverse("admin:queues")}
 
 

@@ -23,7 +23,7 @@ STEPS = ("history", "retire", "delete")
 
 def answer(client: Client, step: str, *keys: str, **fields: Any) -> HttpResponse:
     data = {"answered": "yes", "key": list(keys), **fields}
-    return client.post(reverse(f"admin:marketdata_symbol_{step}"), data, follow=True)
+    return client.post(reverse(f"admin:marketdata_symbol_ask_{step}"), data, follow=True)
 
 
 def press(client: Client, model: str, key: object, action: str) -> HttpResponse:
@@ -189,7 +189,7 @@ def test_who_chooses_a_symbol_that_is_gone_is_told_so(furnished: str, client_of:
     client = client_of("superuser")
     for page in (
         client.get(reverse("admin:marketdata_symbol_delete", args=["NO:ONE"]), follow=True),
-        client.get(reverse("admin:marketdata_symbol_retire"), follow=True),
+        client.get(reverse("admin:marketdata_symbol_ask_retire"), follow=True),
         answer(client, "delete", "NO:ONE", bars="everything"),
     ):
         assert messages(page) == ["None of these symbols exists any more."]
@@ -202,7 +202,7 @@ def test_viewers_may_do_none_of_it_and_operators_delete_nothing(furnished: str, 
     viewer, operator, before = client_of("viewer"), client_of("operator"), list(Symbol.objects.values())
     everything = {"amount": "5", "unit": "bars", "intervals": ["1m"], "jobs": "cancel", "bars": "everything"}
     for step in STEPS:
-        path = reverse(f"admin:marketdata_symbol_{step}") + f"?key={COIN}"
+        path = reverse(f"admin:marketdata_symbol_ask_{step}") + f"?key={COIN}"
         assert viewer.get(path).status_code == 403
         assert answer(viewer, step, COIN, **everything).status_code == 403
         assert operator.get(path).status_code == (403 if step == "delete" else 200)
