@@ -14,7 +14,7 @@ from infrastructure.errors import Malformed
 from infrastructure.intervals import Interval
 from infrastructure.persistence import BarStore, Database, FindingStore, Found, Series, mongodb_errors
 from infrastructure.persistence.bar_documents import EARLIEST_MS
-from infrastructure.ranges import Ranges
+from infrastructure.ranges import Ranges, united
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.models import Symbol
 from marketdata.services import coverage, hours
@@ -123,8 +123,9 @@ def _derived(
         return None
     coarsest = max(finer, key=lambda one: one.interval.length_ms)
     known = coverage.store().of(coarsest)
-    before = (EARLIEST_MS, EARLIEST_MS if known.ended_ms is None else known.ended_ms)
-    return Derived(bars, coarsest, interval, market, (before, *known.ranges))
+    first_ms = known.ended_ms if known.ended == "end" else None
+    nothing_before = () if first_ms is None else ((EARLIEST_MS, first_ms),)
+    return Derived(bars, coarsest, interval, market, united([*nothing_before, *known.ranges]))
 
 
 def _name(series: Series) -> tuple[str, str, str]:

@@ -55,7 +55,7 @@ def next_ask(
     present = LATEST_MS if market.top_ms is None else market.top_ms
     top = present if wish.end_ms is None else min(wish.end_ms, present)
     there = [*covered, (EARLIEST_MS, market.bottom_ms if floor_ms is None else max(floor_ms, market.bottom_ms))]
-    left, upper = wish.bars, wish.end_ms or LATEST_MS
+    left, upper = wish.bars, LATEST_MS if wish.end_ms is None else wish.end_ms
     for low, high in reversed(minus([(bottom, top)], there)):
         if left is not None:
             left -= held(high, upper)

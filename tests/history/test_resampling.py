@@ -10,7 +10,7 @@ from django.test import Client
 from infrastructure.bars import Bars
 from infrastructure.errors import Rejected
 from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS, Interval, parse_multiple
-from infrastructure.persistence import BarStore
+from infrastructure.persistence import BarStore, CoverageStore, Database
 from infrastructure.simulator import SimulatorServer
 from infrastructure.simulator.market import Market
 from infrastructure.tradingview import IDataProvider
@@ -125,10 +125,23 @@ def test_pieces_give_the_same_as_the_whole(
 def test_a_bar_of_which_minutes_were_never_fetched_is_not_made(made: Derived, source: SimulatorServer) -> None:
     true = whole(source, made)
     hole = int(true.time_ms[40]) + 5 * MINUTE_MS
-    ((before, start), (low, high)) = made.covered
-    holed = replace(made, covered=((before, start), (low, hole), (hole + MINUTE_MS, high)))
+    ((low, high),) = made.covered
+    holed = replace(made, covered=((low, hole), (hole + MINUTE_MS, high)))
     expected = true[np.arange(len(true)) != 40]
     assert holed.last(10_000).same_as(expected)
+
+
+def test_before_the_depth_of_a_plan_nobody_knows_what_is_missing(made: Derived, bars: BarStore) -> None:
+    """Of older bars, from a file that says nothing of it; before the first bar of the source there are none."""
+    first = int(made.last(10_000).time_ms[0])
+    older = first - 30 * DAY_MS
+    bars.write(made.finer, Bars.from_rows([(older + 7 * MINUTE_MS, 1, 1, 1, 1, 1)]))
+    for ended, expected in (("", first), ("limit", first), ("end", older)):
+        if ended:
+            CoverageStore(Database()).add(made.finer, [], ended, first)  # type: ignore[arg-type]
+        found = derived.derived(bars, SHARE, INTERVALS["30m"])
+        assert found is not None
+        assert found.last(10_000).time_ms[0] == expected
 
 
 def test_the_coarsest_series_that_fits_is_taken(provider: IDataProvider, bars: BarStore) -> None:
