@@ -73,7 +73,7 @@ class Bars:
         return self[low:high]
 
     def same_as(self, other: Bars) -> bool:
-        """Equal to the last bit, NaN volumes included."""
+        """Equal times and values; a NaN equals any other, 0.0 equals -0.0."""
         return len(self) == len(other) and all(
             np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
             for a, b in zip(self.columns, other.columns, strict=True)
