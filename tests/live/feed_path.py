@@ -18,6 +18,7 @@ from infrastructure.persistence import BarStore, Database, keys
 from infrastructure.persistence.live import LiveCache
 from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.tradingview import TradingViewConfig, TradingViewProvider, TradingViewWebSocketProvider
+from infrastructure.tradingview.budget import RequestBudget
 from marketdata.live.feed import FeedProcess
 from marketdata.models import Symbol
 from marketdata.services import upstream
@@ -44,6 +45,7 @@ class FeedPath:
             TradingViewConfig(server.websocket_url, url, url, "https://www.tradingview.com"),
             **{"pause_s": 0, "timeout_s": 2.0, "page_bars": 20, **config},
         )
+        self.budget = RequestBudget(cache._url)
         self._database = database
         self._cache = cache
         self._stop = threading.Event()
@@ -54,7 +56,7 @@ class FeedPath:
         return TradingViewWebSocketProvider(self.config, upstream.check)
 
     def history(self) -> TradingViewProvider:
-        return TradingViewProvider(self.config, upstream.check)
+        return TradingViewProvider(self.config, upstream.check, pace=self.budget)
 
     @property
     def clock(self) -> StandingClock:

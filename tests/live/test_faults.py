@@ -141,6 +141,22 @@ async def test_a_fault_of_the_stream(
         assert (viewer.states()[len(before) :] != []) == bool(row.told)
 
 
+async def test_a_chart_session_that_dies_alone_is_opened_again(
+    live: None, server: SimulatorServer, database: Database, cache: LiveCache
+) -> None:
+    """Over the same connection, whose quotes go on; what it missed meanwhile is filled."""
+    path = FeedPath(database, cache, server)
+    async with watched(path) as viewer:
+        states = viewer.states()
+        (chart,) = [id for connection in server._connections.values() for id in connection.charts]
+        server.faults.set("critical_error", value=chart)
+        await passes(path, HOLE)
+        await viewer.until(lambda one: one.last() == path.lasts())
+        await flows(path, viewer)
+        await whole(path, viewer)
+        assert viewer.states() == states
+
+
 @pytest.fixture
 def mongod(database: Database) -> int:
     """Its process, one of this run's own."""
@@ -190,6 +206,7 @@ def test_a_fault_of_http(row: HttpRow, server: SimulatorServer, database: Databa
         with pytest.raises(row.error):
             quotes.refresh(provider, later_ms)
         assert store.load() == before
+        assert path.budget.state().slower == (2 if row.error is Throttled else 1)
         server.faults.clear()
         quotes.refresh(provider, later_ms)
     lasts = {symbol: quote.last for symbol, (quote, _) in store.load().items()}
