@@ -109,8 +109,8 @@ def test_bars_that_the_feed_missed_are_filled_although_newer_ones_were_pushed(
     assert bars.read(series).same_as(source.market.last(COIN, MINUTE, FIRST_BARS + 30, now_ms - now_ms % MINUTE_MS))
 
 
-def test_a_bar_that_differs_in_the_overlap_is_corrected_and_counted(
-    provider: IDataProvider, source: SimulatorServer, bars: BarStore
+def test_a_bar_that_differs_in_the_overlap_is_corrected_counted_and_logged(
+    provider: IDataProvider, source: SimulatorServer, bars: BarStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_symbol(provider, COIN, "1m")
     pull(provider, bars, MINUTE, NOW_MS)
@@ -121,6 +121,7 @@ def test_a_bar_that_differs_in_the_overlap_is_corrected_and_counted(
     assert pull(provider, bars, MINUTE, later(source, 1)) == Pulled(asked=1, new=1, corrected=1)
     assert next(iter(bars.last(series, 2))) == newest
     assert Pull.objects.get().corrected == 1
+    assert "BINANCE:BTCUSDT@1m: 1 closed bars were corrected by the source" in caplog.messages
 
 
 def test_the_overlap_is_of_bars_however_long_the_market_rested(
