@@ -167,7 +167,7 @@ class Finding(models.Model):
 
     key = models.CharField(primary_key=True, db_column="_id", max_length=140)
     kind = models.CharField(max_length=16)
-    symbol = models.CharField(max_length=64)
+    symbol = models.CharField(max_length=64, db_index=True)
     interval = models.CharField(max_length=INTERVAL_LENGTH)
     reason = models.CharField(max_length=300)
     first_ms = models.BigIntegerField()

@@ -13,8 +13,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from infrastructure.errors import InfrastructureError
 from infrastructure.intervals import INTERVALS
@@ -110,7 +108,7 @@ class SymbolPages(ButtonsAdmin):
             "step": step,
             "action": reverse(f"admin:marketdata_symbol_ask_{step}"),
             "form": form,
-            "found": [(one, _series(one), marks.size(one.bytes)) for one in found],
+            "found": [(one, _series(one), _bytes(one)) for one in found],
             "open_jobs": sum(one.jobs for one in found),
             "submit": f"{TITLES[step]} {marks.counted(len(rows), 'symbol')}",
         }
@@ -166,18 +164,20 @@ def _initial(step: str, rows: Sequence[Symbol]) -> dict[str, Any]:
     return {"intervals": [name for name in INTERVALS if any(name in row.collect_intervals for row in rows)]}
 
 
-def _series(found: removal.Belongings) -> list[tuple[str, SafeString]]:
+def _series(found: removal.Belongings) -> list[tuple[str, str]]:
     """(interval, what is stored of it)"""
     return [
         (
             series.interval.name,
-            format_html(
-                "{} bars, {}, {} – {}",
-                f"{size.bars:,}", marks.size(size.bytes), marks.day(series.first_ms), marks.day(series.last_ms),
-            ),
+            ("" if size is None else f"{size.bars:,} bars, {marks.size(size.bytes)}, ")
+            + f"{marks.day(series.first_ms)} – {marks.day(series.last_ms)}",
         )
         for series, size in sorted(found.series, key=lambda one: one[0].interval.length_ms)
-    ]  # fmt: skip
+    ]
+
+
+def _bytes(found: removal.Belongings) -> str:
+    return marks.NEVER if found.bytes is None else marks.size(found.bytes)
 
 
 def selected(rows: QuerySet[Symbol]) -> list[Symbol]:

@@ -96,6 +96,7 @@ class Overview:
     findings: dict[str, int] | None
     names: int | None
     queues: dict[str, QueueSize] | None
+    failing: list[str] | None  # schedules whose last run failed
 
 
 def overview(now_ms: int) -> Overview:
@@ -105,23 +106,26 @@ def overview(now_ms: int) -> Overview:
     except InfrastructureError:
         feed = None
     try:
+        jobs = JobScheduler()
+        failing = [one.name for one in jobs.schedules() if one.enabled and one.last_success is False]
         return Overview(
-            feed, upstream.state(), _symbols(now_ms), _jobs(), _findings(), _names(), JobScheduler().queue_sizes()
+            feed, upstream.state(), _symbols(now_ms), _jobs(), _findings(), _names(), jobs.queue_sizes(), failing
         )
     except Unavailable:
-        return Overview(feed, None, None, None, None, None, None)
+        return Overview(feed, None, None, None, None, None, None, None)
 
 
 @mongodb_errors()
 def _symbols(now_ms: int) -> dict[Freshness, int]:
-    states = kept(Symbol.objects.filter(active=True), now_ms).values()
-    return dict(Counter(map(worst, states)))  # a Counter has an entry for every name, which confuses templates
+    states = Counter(map(worst, kept(Symbol.objects.filter(active=True), now_ms).values()))
+    return {state: states[state] for state in WORST_FIRST if states[state]}
 
 
 @mongodb_errors()
 def _jobs() -> dict[str, int]:
-    unfinished = ("queued", "running", "paused", "failed")
-    return dict(Counter(BackfillJob.objects.filter(state__in=unfinished).values_list("state", flat=True)))
+    unfinished = ("failed", "paused", "running", "queued")
+    states = Counter(BackfillJob.objects.filter(state__in=unfinished).values_list("state", flat=True))
+    return {state: states[state] for state in unfinished if states[state]}
 
 
 @mongodb_errors()

@@ -23,15 +23,17 @@ logger = logging.getLogger(__name__)
 NOTES = "removed_symbol"  # _id key · bars (whether they go too) · series [ids] · at
 LATE_S = 120  # a task of a worker is killed after so long at the latest, and the feed looks every two seconds
 FINISHED = 100  # notes at a time
+MEASURED = 100  # series of one question: their documents are read for it
 OPEN = (*backfill_jobs.WAITING, BackfillJob.State.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """`jobs` counts those that are queued, running or paused, `past_jobs` the others."""
+    """`jobs` counts those that are queued, running or paused, `past_jobs` the others. A size is None where too many
+    symbols were asked about to read all their documents."""
 
     symbol: Symbol
-    series: list[tuple[Series, Size]]
+    series: list[tuple[Series, Size | None]]
     jobs: int
     past_jobs: int
     pulls: int
@@ -39,12 +41,9 @@ class Belongings:
     findings: int
 
     @property
-    def bars(self) -> int:
-        return sum(size.bars for _, size in self.series)
-
-    @property
-    def bytes(self) -> int:
-        return sum(size.bytes for _, size in self.series)
+    def bytes(self) -> int | None:
+        sizes = [size for _, size in self.series if size is not None]
+        return sum(size.bytes for size in sizes) if len(sizes) == len(self.series) else None
 
 
 @mongodb_errors()
@@ -52,7 +51,7 @@ def belongings(bars: BarStore, symbols: Sequence[Symbol]) -> list[Belongings]:
     """Of each, in a number of round trips that does not grow with theirs."""
     names = [row.key for row in symbols]
     series = [one for one in bars.all_series() if one.symbol in set(names)]
-    sizes = BarRemoval(Database()).sizes(series)
+    sizes = BarRemoval(Database()).sizes(series) if len(series) <= MEASURED else {}
     jobs = list(BackfillJob.objects.filter(symbol__in=names).values_list("symbol", "state"))
     pulls = list(Pull.objects.filter(symbol__in=names).values_list("symbol", flat=True))
     quotes = list(Quote.objects.filter(pk__in=names).values_list("pk", flat=True))
@@ -60,7 +59,7 @@ def belongings(bars: BarStore, symbols: Sequence[Symbol]) -> list[Belongings]:
     return [
         Belongings(
             row,
-            [(one, sizes[one.id]) for one in series if one.symbol == row.key],
+            [(one, sizes.get(one.id)) for one in series if one.symbol == row.key],
             sum(name == row.key and state in OPEN for name, state in jobs),
             sum(name == row.key and state not in OPEN for name, state in jobs),
             pulls.count(row.key),

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from django.apps import apps
 from django.conf import LazySettings
@@ -12,6 +13,7 @@ from django.contrib.staticfiles import finders
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from infrastructure.persistence import BarStore, Cache, Database, keys
 from marketdata.models import BackfillJob, BarChunk, BarSeries
@@ -154,6 +156,19 @@ def test_the_front_page_shows_how_bad_the_feed_is(furnished: str, client_of: Cli
     page = text(client.get(reverse("admin:index")))
     assert 'class="feed feed-critical"' in page
     assert "No feed is running." in page
+
+
+def test_the_front_page_names_schedules_that_fail(furnished: str, client_of: ClientOf) -> None:
+    client = client_of("viewer")
+    assert "none failed" in text(client.get(reverse("admin:index")))
+    tasks = apps.get_model("django_q", "Task").objects
+    tasks.filter(success=True).update(stopped=timezone.now() - timedelta(minutes=1))
+    assert '<span class="mark mark-failed">pull 1m failed</span>' in text(client.get(reverse("admin:index")))
+
+
+def test_who_may_see_nothing_is_told_nothing_of_the_state(furnished: str, client_of: ClientOf) -> None:
+    assert '<section class="overview"' not in text(client_of("").get(reverse("admin:index")))
+    assert '<section class="overview"' in text(client_of("viewer").get(reverse("admin:index")))
 
 
 def test_the_front_page_opens_without_redis(furnished: str, client_of: ClientOf, settings: LazySettings) -> None:

@@ -63,7 +63,8 @@ def test_what_belongs_to_a_symbol_is_counted(provider: IDataProvider, bars: BarS
     coin, share = removal.belongings(bars, list(Symbol.objects.order_by("key")))
     [(series, size)] = coin.series
     assert series == bars.find(COIN, MINUTE)
-    assert (coin.bars, size.documents, coin.jobs, coin.past_jobs, coin.pulls, coin.quotes, coin.findings) == (
+    assert size is not None and coin.bytes is not None
+    assert (size.bars, size.documents, coin.jobs, coin.past_jobs, coin.pulls, coin.quotes, coin.findings) == (
         pulls.FIRST_BARS, 1, 3, 3, 1, 1, 1,
     )  # fmt: skip
     [chunk] = Database().collection("bar_chunk").find({"series": series.id})
@@ -83,7 +84,16 @@ def test_bars_of_a_tail_and_of_older_revisions_are_told_apart(bars: BarStore) ->
     current = bars.revisions.switch(draft)
     bars.push([(current, bar) for bar in Bars.from_rows(rows[3:4])])
     [(_, size)] = removal.belongings(bars, [Symbol(key=COIN)])[0].series
+    assert size is not None
     assert (size.bars, size.documents, bars.count(current)) == (4, 2, 4)
+
+
+def test_of_many_series_no_documents_are_read(bars: BarStore) -> None:
+    keys = [f"TEST:{n}" for n in range(removal.MEASURED + 1)]
+    for key in keys:
+        bars.series(key, MINUTE, bars_per_week=10_080)
+    found = removal.belongings(bars, [Symbol(key=key) for key in keys])
+    assert {(len(one.series), one.series[0][1], one.bytes) for one in found} == {(1, None, None)}
 
 
 def test_a_retired_symbol_keeps_everything_and_is_asked_for_no_more(

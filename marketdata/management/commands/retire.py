@@ -61,6 +61,7 @@ def _known(keys: list[str]) -> list[Symbol]:
 
 
 def _said(found: Belongings) -> str:
-    stored = ", ".join(f"{one.interval} {size.bars:,} bars" for one, size in found.series) or "no bars"
+    stored = ", ".join(f"{one.interval} {f'{size.bars:,} ' if size else ''}bars" for one, size in found.series)
     others = f"{found.jobs} open jobs, {found.pulls} pulls, {found.quotes} quotes, {found.findings} findings"
-    return f"{found.symbol.key}: {stored} ({found.bytes:,} bytes); {others}"
+    measured = "" if found.bytes is None else f" ({found.bytes:,} bytes)"
+    return f"{found.symbol.key}: {stored or 'no bars'}{measured}; {others}"
