@@ -88,7 +88,7 @@ def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
         yield from file.iter_batches(PIECE_BARS, columns=list(NAMES))
 
 

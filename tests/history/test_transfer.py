@@ -73,6 +73,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: str) -> None:
             yield Bars(times, *(np.round(times / 7e4 + column, 2) for column in range(5)))
 
     pool, path = pa.default_memory_pool(), tmp_path / f"bars.{form}"
+    bar_files.write(path, ABOUT, [Bars.from_rows([(0, 1, 1, 1, 1, 1)])])
+    assert len(list(bar_files.read(path))) == 1  # what is imported once
     before = pool.bytes_allocated()
     tracemalloc.start()
     try:
@@ -83,7 +85,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: str) -> None:
             most = max(most, pool.bytes_allocated() - before)
         assert count == n
         assert tracemalloc.get_traced_memory()[1] < 24e6
-        assert most < 48e6  # the reader of texts reads ahead
+        assert most < (48e6 if form == "csv" else 12e6)  # the reader of texts reads ahead
     finally:
         tracemalloc.stop()
 
