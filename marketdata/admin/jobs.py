@@ -66,8 +66,8 @@ class BackfillJobAdmin(ButtonsAdmin):
             return WISH
         return (
             "symbol", "interval", "wish", "status", "progress", "back_to", "rate", "left", "error", "ended", "received",
-            "held", "new", "corrected", "documents", "requests", "revision", "run", "failures", "created_by",
-            "created_at", "started_at", "beat_at", "finished_at",
+            "held", "new", "corrected", "documents", "requests", "force", "revision", "run", "failures", "created_by",
+            "created_at", "started_at", "worked_s", "beat_at", "finished_at",
         )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: BackfillJob | None = None) -> Any:

@@ -220,6 +220,8 @@ class SymbolAdmin(SymbolPages):
             obj.save(update_fields=form.changed_data)
             return
         obj.save(force_insert=True)
+        if kept := sorted({one.interval for one in BarSeries.objects.filter(symbol=obj.key)}):
+            self.message_user(request, f"Its stored bars ({', '.join(kept)}) were kept and go on.")
         self._enqueue(request, "refresh_symbols", [obj.key])
 
     def _enqueue(self, request: HttpRequest, task: str, *args: Any, **kwargs: Any) -> bool:

@@ -185,6 +185,15 @@ def test_a_symbol_is_deleted_as_was_chosen(
     assert [(entry.object_id, entry.action_flag) for entry in LogEntry.objects.all()] == [(COIN, 3)]
 
 
+def test_who_adds_a_symbol_again_is_told_that_its_bars_go_on(furnished: str, client_of: ClientOf) -> None:
+    client = client_of("superuser")
+    answer(client, "delete", COIN, bars="keep")
+    form = {"key": COIN, "active": "on", "position": "1", "collect_intervals": ["1m"]}
+    page = client.post(reverse("admin:marketdata_symbol_add"), form, follow=True)
+    assert messages(page)[0] == "Its stored bars (1m) were kept and go on."
+    assert BarSeries.objects.get().pk == furnished
+
+
 def test_who_chooses_a_symbol_that_is_gone_is_told_so(furnished: str, client_of: ClientOf) -> None:
     client = client_of("superuser")
     for page in (
