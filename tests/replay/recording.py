@@ -8,9 +8,9 @@ from typing import Any
 
 from infrastructure.replay import Recorder, ReplayConfig, ReplayStreamProvider
 from infrastructure.replay.lines import Kind
-from infrastructure.simulator import SimulatorServer, StandingClock
+from infrastructure.simulator import Market, SimulatorServer, StandingClock
 from infrastructure.tradingview import TradingViewWebSocketProvider
-from infrastructure.tradingview.base import BarUpdate, QuoteUpdate, Wanted
+from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate, Wanted
 from infrastructure.tradingview.stream import Pair
 from tests.tradingview.test_websocket import FRIDAY, MINUTE, OPEN_MINUTE, Sink, config_for
 
@@ -58,6 +58,10 @@ def recorded(path: Path, **options: Any) -> Sink:
             if minute == 1:
                 server.faults.set("close")
                 sink.until(lambda _: "reconnecting" in sink.states and sink.states[-1] == "live")
+        for symbol in SYMBOLS:
+            forming, last = server.market.forming(symbol, MINUTE, END_MS), expected_quote(server.market, symbol)
+            sink.until(lambda _, s=symbol, bar=forming: str(sink.of(BarUpdate, s)[-1].bar) == str(bar))
+            sink.until(lambda _, s=symbol, quote=last: heard_quote(sink, s) == quote)
         hearing.until_quiet()
         provider.close()
     return sink
@@ -71,6 +75,19 @@ def played(path: Path, wanted: Wanted = WANTED, speed: float = 50) -> Sink:
     sink.until(lambda _: "stopped" in sink.states or "refused" in sink.states)
     provider.close()
     return sink
+
+
+def heard_quote(sink: Sink, symbol: str) -> Quote:
+    quote = Quote(symbol)
+    for event in sink.of(QuoteUpdate, symbol):
+        quote = quote.merged(event.changes)
+    return quote
+
+
+def expected_quote(market: Market, symbol: str) -> Quote:
+    """At the end; the source tells the time of a trade in whole seconds."""
+    quote = market.quote(symbol, END_MS)
+    return quote.merged({"last_ms": quote.last_ms and quote.last_ms // 1000 * 1000})
 
 
 def bars_said(sink: Sink, symbol: str) -> set[tuple[int, bool]]:

@@ -12,14 +12,13 @@ from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.tradingview import IDataProvider, IStreamProvider, TradingViewProvider, TradingViewWebSocketProvider
 from infrastructure.tradingview.base import (
     BarUpdate,
-    Quote,
     QuoteUpdate,
     SeriesBegun,
     StreamState,
     SymbolRefused,
     Wanted,
 )
-from tests.replay.recording import END_MS, SYMBOLS, WANTED, recorded
+from tests.replay.recording import END_MS, SYMBOLS, WANTED, expected_quote, heard_quote, recorded
 from tests.tradingview.test_websocket import MINUTE, Sink, config_for
 
 NONE = "NASDAQ:NONE"
@@ -59,18 +58,6 @@ def provider(request: pytest.FixtureRequest, server: SimulatorServer, recording:
         yield running
 
 
-def expected_quote(server: SimulatorServer, symbol: str) -> Quote:
-    quote = server.market.quote(symbol, END_MS)
-    return quote.merged({"last_ms": quote.last_ms and quote.last_ms // 1000 * 1000})
-
-
-def heard_quote(sink: Sink, symbol: str) -> Quote:
-    quote = Quote(symbol)
-    for event in sink.of(QuoteUpdate, symbol):
-        quote = quote.merged(event.changes)
-    return quote
-
-
 def test_the_first_quote_is_full_and_all_add_up_to_the_markets(
     stream: IStreamProvider, server: SimulatorServer
 ) -> None:
@@ -78,7 +65,7 @@ def test_the_first_quote_is_full_and_all_add_up_to_the_markets(
     stream.want(WANTED)
     stream.start(sink)
     for symbol in SYMBOLS:
-        sink.until(lambda _, s=symbol: heard_quote(sink, s) == expected_quote(server, s))
+        sink.until(lambda _, s=symbol: heard_quote(sink, s) == expected_quote(server.market, s))
         assert len(sink.of(QuoteUpdate, symbol)[0].changes) == 18
 
 
@@ -106,10 +93,10 @@ def test_nothing_wanted_is_stopped_and_a_later_wish_is_followed(
     sink.until_states("stopped")
     assert sink.of(StreamState)[0].reason == "Nothing is wanted."
     stream.want(Wanted(frozenset({"TEST:TICK"})))
-    sink.until(lambda _: heard_quote(sink, "TEST:TICK") == expected_quote(server, "TEST:TICK"))
+    sink.until(lambda _: heard_quote(sink, "TEST:TICK") == expected_quote(server.market, "TEST:TICK"))
     before = len(sink.events)
     stream.want(Wanted(frozenset({"NASDAQ:AAPL"}), frozenset({("TVC:RUT", MINUTE)})))
-    sink.until(lambda _: heard_quote(sink, "NASDAQ:AAPL") == expected_quote(server, "NASDAQ:AAPL"))
+    sink.until(lambda _: heard_quote(sink, "NASDAQ:AAPL") == expected_quote(server.market, "NASDAQ:AAPL"))
     forming = str(server.market.forming("TVC:RUT", MINUTE, END_MS))
     sink.until(lambda _: any(str(e.bar) == forming for e in sink.of(BarUpdate, "TVC:RUT")))
     later = sink.events[before:]

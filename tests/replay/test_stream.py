@@ -11,7 +11,6 @@ from infrastructure.replay import ReplayConfig, ReplayStreamProvider
 from infrastructure.replay.lines import Record, encode
 from infrastructure.tradingview.base import (
     BarUpdate,
-    Quote,
     QuoteUpdate,
     SeriesBegun,
     StreamState,
@@ -20,7 +19,7 @@ from infrastructure.tradingview.base import (
 )
 from infrastructure.tradingview.live_series import RECENT_BARS
 from marketdata.providers import get_provider, get_stream_provider
-from tests.replay.recording import MINUTE, SYMBOLS, WANTED, Said, played, recorded
+from tests.replay.recording import MINUTE, SYMBOLS, WANTED, Said, heard_quote, played, recorded
 from tests.tradingview.test_websocket import Sink
 
 
@@ -58,7 +57,7 @@ def test_the_end_is_said_and_what_is_known_is_still_there(tmp_path: Path) -> Non
     provider.close()
     assert sink.states[-1] == "stopped"
     for symbol in SYMBOLS:
-        assert merged(sink, symbol) == merged(live, symbol)
+        assert heard_quote(sink, symbol) == heard_quote(live, symbol)
         begun, *updates = [
             e for e in sink.events[at_end:] if isinstance(e, SeriesBegun | BarUpdate) and e.symbol == symbol
         ]
@@ -68,13 +67,6 @@ def test_the_end_is_said_and_what_is_known_is_still_there(tmp_path: Path) -> Non
         closed = Said.by(live).closed[symbol, MINUTE]
         assert kept == {ms: closed.get(ms, kept[ms]) for ms in kept}
         assert len(kept) == RECENT_BARS
-
-
-def merged(sink: Sink, symbol: str) -> Quote:
-    quote = Quote(symbol)
-    for event in sink.of(QuoteUpdate, symbol):
-        quote = quote.merged(event.changes)
-    return quote
 
 
 def test_its_clock_is_the_recordings(tmp_path: Path) -> None:

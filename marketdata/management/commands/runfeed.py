@@ -32,13 +32,13 @@ class Command(BaseCommand):
         parser.add_argument("--speed", type=float, default=settings.REPLAY_SPEED, help="of the replay")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        source = "replay" if options["replay"] else settings.MARKETDATA_SOURCE
+        recorder = _recorder(source, options)
+        stream, history = _replay(options) if options["replay"] else (_stream(recorder), get_provider)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        source = "replay" if options["replay"] else settings.MARKETDATA_SOURCE
-        recorder = _recorder(source, options)
         with recorder or nullcontext():
-            stream, history = _replay(options) if options["replay"] else (_stream(recorder), get_provider)
             database, cache = Database(), LiveCache.from_settings()
             FeedProcess(database, cache, stream, source, source == "simulator", history).run(stop)
 
