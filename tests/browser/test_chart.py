@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from infrastructure.bars import Bars
 from infrastructure.intervals import INTERVALS, MINUTE_MS
@@ -116,3 +116,26 @@ def test_history_that_cannot_be_loaded_is_tried_again_until_it_can(site: Site) -
     page.unroute("**/api/v1/bars?**")
     shows(page, bars=2)
     expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_bars_that_closed_before_the_first_connection_are_there(site: Site) -> None:
+    store(site, COIN, [FIRST, FIRST + 1])
+    page = site.context.new_page()
+    attempts: list[str] = []
+    is_away = True
+
+    def connect(socket: WebSocketRoute) -> None:
+        attempts.append(socket.url)
+        if is_away:
+            socket.close(code=1012)
+        else:
+            socket.connect_to_server()
+
+    page.route_web_socket("**/ws/v1/", connect)
+    page.goto(site.url)
+    page.locator(f"tr[data-symbol='{COIN}']").click()
+    shows(page, symbol=COIN, bars=2)
+    store(site, COIN, [FIRST + 2, FIRST + 3])
+    is_away = False
+    shows(page, bars=4)
+    assert len(attempts) > 1

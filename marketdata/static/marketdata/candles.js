@@ -29,6 +29,7 @@ export class Candles extends EventTarget {
   #more = false;
   #loading = false; // of older history
   #hasHistory = false; // the newest page is there
+  #mustRecover = false; // as soon as it is
   #missedSince = null; // closed bars from here on may have been missed
   #shown = null; // { symbol, interval, zone: of the exchange }
   #abort = new AbortController(); // answers to an older choice are dropped
@@ -89,7 +90,7 @@ export class Candles extends EventTarget {
     this.#abort = new AbortController();
     this.#shown = { symbol: info.symbol, interval, zone: info.timezone || "UTC" };
     [this.#bars, this.#gaps, this.#more, this.#loading] = [[], [], false, false];
-    [this.#hasHistory, this.#missedSince] = [false, null];
+    [this.#hasHistory, this.#mustRecover, this.#missedSince] = [false, false, null];
     const digits = format.decimals(info.price_scale);
     this.#price.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
     this.#draw();
@@ -110,6 +111,11 @@ export class Candles extends EventTarget {
     }
     if (last?.t === bar.t) this.#bars[this.#bars.length - 1] = bar;
     else this.#bars.push(bar);
+    if (this.#bars.length > MOST_BARS + PAGE) {
+      this.#bars.splice(0, PAGE);
+      this.#draw();
+      return;
+    }
     this.#price.update(candle(bar));
     this.#volume.update(column(bar, this.#colours));
     this.#describe();
@@ -117,9 +123,8 @@ export class Candles extends EventTarget {
 
   /** Closed bars may have been missed: those since the last closed one, until the platform gives them. */
   recover() {
-    if (!this.#shown) return;
-    if (!this.#hasHistory) this.#newest();
-    else {
+    this.#mustRecover = !this.#hasHistory; // what is on its way may have been read too early
+    if (this.#hasHistory) {
       this.#missedSince ??= this.#bars.findLast((bar) => bar.closed)?.t ?? this.#bars[0]?.t ?? 0;
       this.#untilItWorks(() => this.#missed());
     }
@@ -137,6 +142,7 @@ export class Candles extends EventTarget {
       this.#draw();
       this.#chart.timeScale().setVisibleLogicalRange(this.#newestView());
       this.#findGaps();
+      if (this.#mustRecover) this.recover();
     });
   }
 

@@ -20,8 +20,10 @@ const client = new LiveClient(`${scheme}://${location.host}/ws/v1/`);
 const list = new WatchList(element("watchlist"), { now: () => client.now() });
 const candles = new Candles(element("chart"));
 const known = new Map(); // symbol -> what /api/v1/symbols says
-let interval = recall("interval", "1m");
+let chosenInterval = recall("interval", "1m");
+let interval = chosenInterval; // shown: the chosen one where the symbol has it
 let watchedBar = null;
+let grantedBar = null; // the last one whose subscription the server has confirmed
 let closesAtMs = null;
 let feed = null;
 let lostAt = null;
@@ -77,6 +79,10 @@ client.addEventListener("bar", ({ detail }) => {
   }
 });
 client.addEventListener("subscribed", ({ detail }) => {
+  if (watchedBar !== grantedBar && detail.bars.includes(watchedBar)) {
+    grantedBar = watchedBar;
+    candles.recover(); // of bars that closed after the history was read, and before this
+  }
   const [first, ...others] = detail.refused ?? [];
   const more = others.length ? ` (and ${others.length} more)` : "";
   trouble("refused", first ? `${first.item}: ${first.reason}${more}` : "");
@@ -117,6 +123,7 @@ function drawIntervals(info, offered) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
     button.setAttribute("aria-pressed", String(name === interval));
     button.addEventListener("click", () => {
+      chosenInterval = name;
       remember("interval", name);
       show(info, name);
     });
@@ -143,7 +150,7 @@ setInterval(() => {
 list.addEventListener("select", ({ detail: info }) => {
   remember("selected", info.symbol);
   clearTimeout(showTimer);
-  showTimer = setTimeout(() => show(info, recall("interval", "1m")), SETTLE_MS);
+  showTimer = setTimeout(() => show(info, chosenInterval), SETTLE_MS);
 });
 list.addEventListener("enter", () => element("chart").focus());
 list.addEventListener("remove", ({ detail: symbol }) => remove(symbol));
