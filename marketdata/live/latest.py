@@ -47,13 +47,9 @@ class Latest:
         """`now` in seconds of any clock that only runs forward."""
         changes, is_replaced, gone = Changes(), False, []
         for kind, topic, json in blocks.unpack(block):
-            if kind == blocks.CLOSED:
-                changes.closed.append(self._closed(topic.decode(), json.decode()))
-            elif kind == blocks.LOG:
-                changes.log_epoch = topic.decode()
-            elif is_replaced:
+            if is_replaced and kind not in (blocks.CLOSED, blocks.LOG):
                 continue
-            elif kind == blocks.QUOTE:
+            if kind == blocks.QUOTE:
                 symbol = topic.decode()
                 self.quotes[symbol] = json.decode()
                 changes.quotes.append(symbol)
@@ -61,6 +57,10 @@ class Latest:
                 name = topic.decode()
                 self.bars[name] = json.decode()
                 changes.bars.append(name)
+            elif kind == blocks.CLOSED:
+                changes.closed.append(self._closed(topic.decode(), json.decode()))
+            elif kind == blocks.LOG:
+                changes.log_epoch = topic.decode()
             elif kind == blocks.GONE:
                 gone.append(topic.decode())
             elif kind == blocks.STATE:

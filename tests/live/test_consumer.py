@@ -32,7 +32,7 @@ async def test_hello_says_what_a_client_must_know(speaker: Speaker) -> None:
             "flush_ms": 20,
             "simulated": True,
             "limits": {
-                "symbols": 1000,
+                "symbols": 2000,
                 "message_bytes": 65536,
                 "messages_per_s": 20.0,
                 "connections_per_address": 50,
