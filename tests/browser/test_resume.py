@@ -71,6 +71,7 @@ def test_after_a_killed_web_server_the_chart_lacks_no_bar(
         web.process.kill()
         expect(page.locator("#connection")).to_contain_text(LOST, timeout=DEADLINE_S * 1000)
         expect(page.locator("#stale")).to_contain_text("Not connected since")
+        expect(page.locator("#feed")).to_have_text("feed unknown")
         for _ in range(3):
             market.next_minute(database)
         stack.enter_context(market.web(WEB_SERVER=server))

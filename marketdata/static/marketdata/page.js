@@ -52,9 +52,13 @@ client.addEventListener("connection", ({ detail }) => {
   if (!isAnotherTry) say(element("connection"), text, look);
   document.body.dataset.connection = detail.state;
   element("reload").hidden = detail.state !== "closed";
-  if (detail.state === "open") trouble("protocol", "");
-  if (detail.state === "open") lostAt = null;
-  else if (detail.state !== "connecting") lostAt ??= new Date().toLocaleTimeString("en-GB");
+  if (detail.state === "open") {
+    lostAt = null;
+    trouble("protocol", "");
+  } else if (detail.state !== "connecting") {
+    lostAt ??= new Date().toLocaleTimeString("en-GB");
+    say(element("feed"), "feed unknown", "calm");
+  }
   say(element("stale"), staleness(lostAt, feed));
 });
 client.addEventListener("hello", ({ detail }) => {
