@@ -2,9 +2,9 @@
 from the source's history, stored and said. So a series grows without a hole over a reconnect and a change of leader.
 
 A thread of its own; `put` and `begun` only take a lock, and quotes and forming bars pass by. Bounds: holes of up to
-LONGEST bars are filled, longer ones are left to the scheduled pulls and to backfills, as are those for which a source
-has no answer (TRIES in a row); the leader pauses the bars of the stream while too many are `waiting`. What waits at the
-end is dropped: the next leader finds the same hole, and a little more.
+LONGEST bars are filled, longer ones are left to the scheduled pulls and to backfills, as are those for which the source
+has no answer (TRIES, for one series or for all in a row); the leader pauses the bars of the stream while too many are
+`waiting`. What waits at the end is dropped: the next leader finds the same hole, and a little more.
 """
 
 import logging
@@ -42,6 +42,7 @@ class _Begun:
 
     from_ms: int
     bars: list[BarUpdate] = field(default_factory=list)
+    tries: int = 0
 
 
 class Holes:
@@ -115,9 +116,10 @@ class Holes:
             try:
                 self._fill(pair, begun.from_ms)
             except NotFetched as error:
-                refusals += 1
+                refusals, begun.tries = refusals + 1, begun.tries + 1
                 logger.warning("%s %s: a hole is not filled: %s", *pair, error)
-                if isinstance(error.__cause__, Unavailable) and refusals < TRIES:
+                if isinstance(error.__cause__, Unavailable) and max(refusals, begun.tries) < TRIES:
+                    self._put_last(pair)
                     self._stopping.wait(RETRY.delay_s(refusals, random.random))
                     continue
             except Unavailable as error:  # the store: closed bars wait for it anyway
@@ -146,6 +148,12 @@ class Holes:
                 return None
             pair, begun = next(iter(self._begun.items()))
             return pair, begun[0]
+
+    def _put_last(self, pair: Pair) -> None:
+        """The others need not wait for what may concern this one alone."""
+        with self._news:
+            if pair in self._begun:
+                self._begun[pair] = self._begun.pop(pair)
 
     def _fill(self, pair: Pair, from_ms: int) -> None:
         series = self._store.find(*pair)

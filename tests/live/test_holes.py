@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -24,7 +25,7 @@ MINUTE, MINUTE_MS = INTERVALS["1m"], 60_000
 #: A Friday, 10:07:31 in New York.
 NOW_MS = int(datetime(2026, 11, 20, 15, 7, 31, tzinfo=UTC).timestamp() * 1000)
 NEWEST_MS = NOW_MS - NOW_MS % MINUTE_MS - MINUTE_MS  # open of the newest closed minute
-TICK, RARE, AAPL = "TEST:TICK", "TEST:RARE", "NASDAQ:AAPL"
+TICK, RARE, AAPL, COIN = "TEST:TICK", "TEST:RARE", "NASDAQ:AAPL", "BINANCE:BTCUSDT"
 DEADLINE_S = 30  # against a hang
 
 
@@ -228,6 +229,22 @@ def test_a_source_without_an_answer_holds_back_nothing_for_ever(
     path.streams(TICK, minutes(server, TICK, 9, 10))
     expected = [*minutes(server, TICK, 70, 5), *minutes(server, TICK, 9, 10)]
     assert path.until_said(TICK, NEWEST_MS) == expected
+
+
+def test_a_series_without_an_answer_does_not_hold_up_the_others(
+    path: Path, server: SimulatorServer, source: Source, impatient: None
+) -> None:
+    for symbol in (TICK, COIN):
+        path.streams(symbol, minutes(server, symbol, 70, 5))
+        path.until_said(symbol, NEWEST_MS - 66 * MINUTE_MS)
+    server.faults.set("heartbeats_only", symbol=TICK)
+    source.config = replace(source.config, timeout_s=0.3)
+    path.streams(TICK, minutes(server, TICK, 9, 10))
+    path.streams(COIN, minutes(server, COIN, 9, 10))
+    assert path.until_said(COIN, NEWEST_MS) == list(minutes(server, COIN, 70, 71))
+    assert path.holes.waiting == 10
+    server.faults.clear()
+    assert path.until_said(TICK, NEWEST_MS) == list(minutes(server, TICK, 70, 71))
 
 
 def test_without_a_history_bars_flow_all_the_same(store: BarStore, server: SimulatorServer) -> None:
