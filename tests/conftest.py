@@ -20,13 +20,6 @@ def simulator() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def tradingview_config(simulator: SimulatorServer) -> "TradingViewConfig":
-    from infrastructure.tradingview.config import TradingViewConfig
+    from tests.tradingview.settings_for import config_for
 
-    return TradingViewConfig(
-        websocket_url=simulator.websocket_url,
-        search_url=simulator.http_url,
-        scanner_url=simulator.http_url,
-        origin="https://www.tradingview.com",
-        timeout_s=20,
-        pause_s=0,
-    )
+    return config_for(simulator)

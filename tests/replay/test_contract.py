@@ -19,7 +19,8 @@ from infrastructure.tradingview.base import (
     Wanted,
 )
 from tests.replay.recording import END_MS, SYMBOLS, WANTED, expected_quote, heard_quote, recorded
-from tests.tradingview.test_websocket import MINUTE, Sink, config_for
+from tests.tradingview.settings_for import config_for
+from tests.tradingview.test_websocket import MINUTE, Sink
 
 NONE = "NASDAQ:NONE"
 

@@ -3,7 +3,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection
@@ -17,24 +16,13 @@ from infrastructure.tradingview import TradingViewConfig, TradingViewProvider, f
 from infrastructure.tradingview.base import History, Quote
 from infrastructure.tradingview.line import now_ms
 from infrastructure.tradingview.pace import Pace
+from tests.tradingview.settings_for import config_for
 from tests.tradingview.wire_server import serving, until_left
 
 MINUTE, FIVE, HOUR, DAY, WEEK = (INTERVALS[name] for name in ("1m", "5m", "1h", "1d", "1w"))
 #: A Friday with New York, London, Chicago and the coins open: 10:07:31 in New York.
 NOW = int(datetime(2026, 11, 20, 15, 7, 31, tzinfo=UTC).timestamp() * 1000)
 OPEN_MINUTE = NOW - NOW % 60_000
-
-
-def config_for(server: SimulatorServer, **changes: Any) -> TradingViewConfig:
-    config = TradingViewConfig(
-        websocket_url=server.websocket_url,
-        search_url=server.http_url,
-        scanner_url=server.http_url,
-        origin="https://www.tradingview.com",
-        timeout_s=20,
-        pause_s=0,
-    )
-    return replace(config, **changes)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from infrastructure.tradingview import TradingViewConfig, TradingViewProvider, T
 from infrastructure.tradingview.base import StreamEvent, Wanted
 from infrastructure.tradingview.http import TradingViewHttp
 from infrastructure.tradingview.session import Session
+from tests.tradingview.settings_for import config_for
 from tests.tradingview.talk import Draws
 from tests.tradingview.test_websocket import Sink
 
@@ -29,18 +30,8 @@ def server() -> Iterator[SimulatorServer]:
         yield running
 
 
-def config_for(server: SimulatorServer, token: str = TOKEN) -> TradingViewConfig:
-    return TradingViewConfig(
-        websocket_url=server.websocket_url,
-        search_url=server.http_url,
-        scanner_url=server.http_url,
-        origin="https://www.tradingview.com",
-        auth_token=token,
-        session_cookie=COOKIE,
-        timeout_s=0.3,
-        pause_s=0,
-        silence_s=1,
-    )
+def secretive(server: SimulatorServer, token: str = TOKEN) -> TradingViewConfig:
+    return config_for(server, auth_token=token, session_cookie=COOKIE, timeout_s=0.3, silence_s=1)
 
 
 def shown(error: InfrastructureError) -> str:
@@ -64,7 +55,7 @@ def test_a_pull_shows_no_secret_whatever_happens(server: SimulatorServer, caplog
     for token, fault in ((TOKEN, ""), ("forged", ""), *((TOKEN, fault) for fault in (*FAULTS, *HTTP_FAULTS))):
         if fault:
             server.faults.set(fault)
-        with provider_for(config_for(server, token)) as provider:
+        with provider_for(secretive(server, token)) as provider:
             assert clean(repr(provider) + repr(provider.__dict__))
             for call in (
                 lambda provider=provider: provider.resolve("NASDAQ:AAPL"),
@@ -95,7 +86,7 @@ def test_a_stream_shows_no_secret_whatever_happens(server: SimulatorServer, capl
         if fault:
             server.faults.set(fault)
         sink = Sink()
-        provider = TradingViewWebSocketProvider(config_for(server, token))
+        provider = TradingViewWebSocketProvider(secretive(server, token))
         provider.want(Wanted(frozenset({"TEST:TICK"})))
         provider.start(sink)
         sink.until(lambda _, sink=sink, ends=ends: ends in sink.states)

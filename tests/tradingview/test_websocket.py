@@ -23,6 +23,7 @@ from infrastructure.tradingview.base import (
     Wanted,
 )
 from infrastructure.tradingview.line import now_ms
+from tests.tradingview.settings_for import config_for
 
 MINUTE = INTERVALS["1m"]
 DEADLINE_S = 30  # against a hang
@@ -67,18 +68,6 @@ class Sink:
 
     def until_quotes(self, *symbols: str) -> None:
         self.until(lambda _: all(self.of(QuoteUpdate, symbol) for symbol in symbols))
-
-
-def config_for(server: SimulatorServer, **changes: Any) -> TradingViewConfig:
-    config = TradingViewConfig(
-        websocket_url=server.websocket_url,
-        search_url=server.http_url,
-        scanner_url=server.http_url,
-        origin="https://www.tradingview.com",
-        timeout_s=20,
-        pause_s=0,
-    )
-    return replace(config, **changes)
 
 
 def quotes(*symbols: str) -> Wanted:
