@@ -4,6 +4,7 @@ A browser always says which page opened a websocket, and sends the cookies of th
 page. So a foreign Origin is refused at the handshake, and where there is none, cookies are not looked at.
 """
 
+from collections.abc import Awaitable
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
@@ -15,10 +16,10 @@ class OwnPagesAndPrograms:
         with_session = AuthMiddlewareStack(application)
         self._pages, self._programs = AllowedHostsOriginValidator(with_session), with_session
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        """Handed on, not awaited here: one frame less for as long as each connection lasts."""
         headers = scope["headers"]
         if any(name == b"origin" for name, _ in headers):
-            await self._pages(scope, receive, send)
-        else:
-            without = [(name, value) for name, value in headers if name != b"cookie"]
-            await self._programs({**scope, "headers": without}, receive, send)
+            return self._pages(scope, receive, send)
+        without = [(name, value) for name, value in headers if name != b"cookie"]
+        return self._programs({**scope, "headers": without}, receive, send)
