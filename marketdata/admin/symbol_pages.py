@@ -153,7 +153,7 @@ class SymbolPages(ButtonsAdmin):
         for row in rows:
             self.log_deletions(request, [row])  # type: ignore[arg-type]  # any iterable does
             cancelled += removal.delete(store(), row, keep_bars=keep_bars)
-        bars = "their bars are kept" if keep_bars else "their bars too"
+        bars = "stored bars were kept" if keep_bars else "stored bars too"
         jobs = f", {marks.counted(cancelled, 'open job')} cancelled" if cancelled else ""
         self.message_user(request, f"Deleted {marks.counted(len(rows), 'symbol')}: {bars}{jobs}.", messages.SUCCESS)
 

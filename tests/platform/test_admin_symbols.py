@@ -169,8 +169,8 @@ def test_a_deletion_lists_what_there_is_and_asks(furnished: str, client_of: Clie
 @pytest.mark.parametrize(
     ("choice", "said", "left"),
     [
-        ("keep", "Deleted 1 symbol: their bars are kept, 1 open job cancelled.", (1, 1, 1, 0, 0)),
-        ("everything", "Deleted 1 symbol: their bars too, 1 open job cancelled.", (0, 0, 0, 0, 0)),
+        ("keep", "Deleted 1 symbol: stored bars were kept, 1 open job cancelled.", (1, 1, 1, 0, 0)),
+        ("everything", "Deleted 1 symbol: stored bars too, 1 open job cancelled.", (0, 0, 0, 0, 0)),
     ],
 )
 def test_a_symbol_is_deleted_as_was_chosen(
