@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from django.contrib.auth import get_user_model
 
-from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.errors import InfrastructureError
 from infrastructure.persistence import mongodb_errors
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
@@ -73,6 +73,7 @@ class Access:
 
 @mongodb_errors()
 def who_may_stay(admitted: Collection[Admitted]) -> set[Admitted]:
+    """A new password ends sessions and what came of them; a key is ended by revoking it."""
     accounts = {holder.user.pk for holder, _ in admitted}
     found = get_user_model()._default_manager.filter(pk__in=list(accounts))
     hashes = {user.pk: user.get_session_auth_hash() for user in found if user.is_active}
@@ -83,7 +84,10 @@ def who_may_stay(admitted: Collection[Admitted]) -> set[Admitted]:
     return {
         (holder, digest)
         for holder, digest in admitted
-        if hashes.get(holder.user.pk) == digest and holder.key in good and holder.session not in over
+        if holder.user.pk in hashes
+        and (holder.key or hashes[holder.user.pk] == digest)
+        and holder.key in good
+        and holder.session not in over
     }
 
 
@@ -95,7 +99,7 @@ async def let_in(auth: Auth, address: str, attempts: Attempts) -> Holder:
         holder = await asyncio.to_thread(_holder_of, auth)
     except holders.TicketExpired:
         raise Refusal(Code.TICKET_EXPIRED, f"A ticket is good for {holders.TICKET_S} s: get another.") from None
-    except Unavailable as error:
+    except InfrastructureError as error:
         logger.warning("a ticket or key cannot be checked: %s", error)
         raise Refusal(Code.AUTH_UNCHECKED, "Accounts cannot be checked at the moment.") from None
     if holder is None:

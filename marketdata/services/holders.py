@@ -60,7 +60,9 @@ def of_ticket(ticket: str) -> Holder | None:
     except signing.BadSignature:
         return None
     user = get_user_model()._default_manager.filter(pk=account).first()
-    if user is None or not user.is_active or not constant_time_compare(user.get_session_auth_hash(), digest):
+    if user is None or not user.is_active:
+        return None
+    if not (key or constant_time_compare(user.get_session_auth_hash(), digest)):
         return None
     if (key and not api_keys.valid_ids([key])) or (session and sessions.ended([session])):
         return None

@@ -108,14 +108,25 @@ async def test_whose_key_has_ended_is_put_out_and_not_let_in_again(
         assert await refusal(again) == NOT_VALID
 
 
-async def test_a_new_password_ends_tickets_but_not_keys(user: User, key: str) -> None:
-    ticket = await in_thread(lambda: holders.ticket_for(Holder(user)))
-    await in_thread(lambda: (user.set_password("second"), user.save()))
-    async with program() as one, program() as other:
-        await one.say(op="auth", ticket=ticket)
-        assert await refusal(one) == NOT_VALID
-        await other.say(op="auth", key=key)
-        await other.hear_type("hello")
+async def test_a_new_password_ends_what_came_of_a_session_but_not_keys(user: User, key: str) -> None:
+    of_session = {"ticket": await in_thread(lambda: holders.ticket_for(Holder(user)))}
+    of_key = {"ticket": await in_thread(lambda: holders.ticket_for(Holder(user, key=key.split("_")[1])))}
+    async with program() as by_session, program() as by_key:
+        for one, credential in ((by_session, of_session), (by_key, of_key)):
+            await one.say(op="auth", **credential)
+            await one.hear_type("hello")
+        await in_thread(lambda: (user.set_password("second"), user.save()))
+        await process.of_this_loop().access.check()
+        assert await refusal(by_session) == (Code.ACCESS_ENDED, ENDED, False)
+        await by_key.say(op="subscribe", id=1)
+        await by_key.hear_type("subscribed")
+    async with program() as late:
+        await late.say(op="auth", **of_session)
+        assert await refusal(late) == NOT_VALID
+    for credential in ({"key": key}, of_key):
+        async with program() as again:
+            await again.say(op="auth", **credential)
+            await again.hear_type("hello")
 
 
 async def test_every_wrong_credential_gets_the_same_answer(user: User, key: str) -> None:
