@@ -68,11 +68,16 @@ class Board:
         """Bars nobody streams any more."""
         self._gone.update(topics)
 
+    def lose(self) -> None:
+        """Closed bars were missed before those that come next."""
+        self._lost += 1
+
     def take(self) -> Batch:
         """What is new. Closed bars are in every batch until `said`, some at a time."""
         closed = list(islice(self._closed, CLOSED_BATCH))
-        batch = Batch(gone=self._take_gone(), closed=closed, lost=self._lost > 0)
-        self._said_closed, self._said_lost = len(closed), self._lost
+        lost = self._lost if closed else 0  # the log begins anew with what comes after
+        batch = Batch(gone=self._take_gone(), closed=closed, lost=lost > 0)
+        self._said_closed, self._said_lost = len(closed), lost
         for topic in {one.topic for one in closed} & self._bars.keys():
             batch.bars[topic] = self._bars[topic][1]
         for topic, update in self._take_forming().items():

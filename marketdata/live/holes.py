@@ -46,7 +46,8 @@ class _Begun:
 
 
 class Holes:
-    """`history` opens the source's history; None where it has none, then nothing is fetched."""
+    """`history` opens the source's history; None where it has none, then nothing is fetched. `lose` hears that bars are
+    not going to be said for which somebody may wait."""
 
     def __init__(
         self,
@@ -54,11 +55,13 @@ class Holes:
         history: Callable[[], IDataProvider] | None,
         write: Callable[[BarUpdate], None],
         say: InOrder,
+        lose: Callable[[], None],
     ) -> None:
         self._store = store
         self._history = history
         self._write = write
         self._say = say
+        self._lose = lose
         self._provider: IDataProvider | None = None  # open while there is something to fetch
         self._news = threading.Condition()
         self._begun: dict[Pair, deque[_Begun]] = {}  # one after another, where the stream broke off again
@@ -122,6 +125,7 @@ class Holes:
                     self._put_last(pair)
                     self._stopping.wait(RETRY.delay_s(refusals, random.random))
                     continue
+                self._give_up(pair)
             except Unavailable as error:  # the store: closed bars wait for it anyway
                 logger.debug("holes wait: %s", error)
                 self._stopping.wait(RETRY.delay_s(failures, random.random))
@@ -167,12 +171,17 @@ class Holes:
         count = catching_up.missing(series.interval, known, series.last_ms, from_ms, LONGEST)
         if count > LONGEST:
             logger.warning("%s %s: about %d bars are missing: left to pulls and backfills", *pair, count)
+            self._give_up(pair)
         elif count and self._history is not None:
             pages = self._fetched(series, series.last_ms + 1, from_ms)
             new = catching_up.store(self._store, series, pages, series.last_ms + 1, from_ms)
             logger.info("%s %s: %d bars that were missed are stored", *pair, new)
         until_ms = self._say.until_ms(pair)
         self._say_stored(series, known, series.last_ms if until_ms is None else until_ms, from_ms)
+
+    def _give_up(self, pair: Pair) -> None:
+        if self._say.until_ms(pair) is not None:
+            self._lose()
 
     def _fetched(self, series: Series, start_ms: int, end_ms: int) -> list[History]:
         assert self._history is not None  # noqa: S101  (asked by `_fill`)

@@ -74,7 +74,7 @@ class Leader:
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
         self._in_order = InOrder(self._publisher.bar, _said_before(cache))
         self._writer = BarWriter(store, SeriesOf(store), self._in_order)
-        self._holes = Holes(store, history, self._writer.put, self._in_order)
+        self._holes = Holes(store, history, self._writer.put, self._in_order, self._publisher.lose)
         self._stream = StreamState("connecting", "", now_ms())
         self._told = ("", "", 0)
         self._ended = False

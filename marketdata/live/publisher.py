@@ -89,6 +89,11 @@ class Publisher:
             self._board.forget(topics)
             self._news.notify()
 
+    def lose(self) -> None:
+        """Closed bars were missed: browsers are told that they have not recovered."""
+        with self._news:
+            self._board.lose()
+
     def tell(self) -> None:
         """The feed's state has changed: it is said without waiting for the next report."""
         with self._news:

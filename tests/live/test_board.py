@@ -131,6 +131,19 @@ def test_closed_bars_that_redis_does_not_take_are_bounded_and_none_is_said_twice
     assert max(len(batch.closed) for batch in batches) == CLOSED_BATCH
 
 
+def test_a_loss_is_told_with_the_closed_bars_that_follow_it() -> None:
+    board = Board({})
+    board.lose()
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))
+    told = [board.take().lost]
+    board.said()
+    for minute in (1, 2):
+        board.bar(bar_update("A:B", "1m", minute, 1.0, closed=True))
+        told.append(board.take().lost)
+        board.said()
+    assert told == [False, True, False]
+
+
 def test_a_bar_that_is_said_again_has_the_same_mark_and_a_correction_another() -> None:
     board = Board({})
     for close in (1.0, 1.0, 2.0):

@@ -38,7 +38,8 @@ class Path:
         self._news = threading.Condition()
         self.in_order = InOrder(self._hear, {})
         self.writer = BarWriter(store, SeriesOf(store), self.in_order)
-        self.holes = Holes(store, history, self.writer.put, self.in_order)
+        self.lost = threading.Event()
+        self.holes = Holes(store, history, self.writer.put, self.in_order, self.lost.set)
         self.holes.start()
 
     def _hear(self, update: BarUpdate) -> None:
@@ -133,6 +134,7 @@ def test_a_hole_is_stored_and_said_before_what_came_after_it(path: Path, server:
     expected = list(minutes(server, TICK, 70, 71))
     assert path.until_said(TICK, NEWEST_MS) == expected
     assert path.stored(TICK) == expected
+    assert not path.lost.is_set()
 
 
 def test_what_the_answer_overlaps_is_no_hole(path: Path, server: SimulatorServer, source: Source) -> None:
@@ -193,6 +195,7 @@ def test_a_hole_that_is_too_long_is_left_to_others(path: Path, server: Simulator
     assert path.until_said(TICK, NEWEST_MS) == expected
     assert path.stored(TICK) == expected
     assert source.opened == 0
+    assert path.lost.is_set()
 
 
 def test_a_second_break_while_a_hole_waits_is_filled_too(
@@ -229,6 +232,7 @@ def test_a_source_without_an_answer_holds_back_nothing_for_ever(
     path.streams(TICK, minutes(server, TICK, 9, 10))
     expected = [*minutes(server, TICK, 70, 5), *minutes(server, TICK, 9, 10)]
     assert path.until_said(TICK, NEWEST_MS) == expected
+    assert path.lost.is_set()
 
 
 def test_a_series_without_an_answer_does_not_hold_up_the_others(
