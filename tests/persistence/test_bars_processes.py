@@ -59,7 +59,7 @@ def test_four_processes_lose_nothing_while_one_is_killed(database: Database, swi
             if number == until:
                 process.kill()
 
-    processes = [start_rival(seed, 60, database) for seed in range(4)]
+    processes = [start_rival(seed, 60 + 40 * switches, database) for seed in range(4)]
     listeners = [
         threading.Thread(target=listen, args=(process, 10 if index == 0 else None))
         for index, process in enumerate(processes)

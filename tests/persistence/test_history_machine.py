@@ -64,7 +64,7 @@ class Machine(RuleBasedStateMachine):
         self.source = {time: 10.0 for number, time in enumerate(TIMES) if number % 3}  # nothing is traded in the others
         self.untold: list[Work] = []
         self.unclear_ms: int | None = None  # the newest bar was written by two at once
-        self.excused_ms = TIMES[0]  # coverage before it was added while a trim went on
+        self.excused: dict[int, int] = {}  # by revision: coverage before it was added while a trim went on
 
     # --- Kinds of work ---
 
@@ -149,7 +149,9 @@ class Machine(RuleBasedStateMachine):
             self.settle(revision, *(work for work in (one, two) if work.revision == revision))
         trims = [work for work in (one, two) if work.kind == "trim"]
         self.untold += trims
-        self.excused_ms = max([self.excused_ms, *(work.before_ms for work in trims if work.before_ms is not None)])
+        for work in trims:
+            before_ms = TIMES[0] if work.before_ms is None else work.before_ms
+            self.excused[work.revision] = max(before_ms, self.excused.get(work.revision, before_ms))
         both = one.rows.keys() & two.rows.keys()
         self.unclear_ms = max(both) if both else self.unclear_ms
 
@@ -223,7 +225,7 @@ class Machine(RuleBasedStateMachine):
             series = self.store.revisions.switch(self.draft)
             assert series == self.found()
             self.present, self.draft, self.marked = series.revision, None, False
-            self.untold, self.unclear_ms, self.excused_ms = [], None, TIMES[0]
+            self.untold, self.unclear_ms = [], None
 
     @rule()
     def sweep(self) -> None:
@@ -247,7 +249,8 @@ class Machine(RuleBasedStateMachine):
     def nothing_is_covered_that_is_not_there(self) -> None:
         for revision, content in getattr(self, "contents", {}).items():
             for low, high in self.coverage.of(replace(self.found(), revision=revision)).ranges:
-                claimed = {time for time in self.source if max(low, self.excused_ms) <= time < high}
+                low = max(low, self.excused.get(revision, low))
+                claimed = {time for time in self.source if low <= time < high}
                 assert claimed <= content.keys()
 
     @invariant()
