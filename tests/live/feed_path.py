@@ -134,9 +134,15 @@ def is_within(wanted: tuple[str, ...], seen: list[str]) -> bool:
     return all(state in left for state in wanted)
 
 
+def half_minute(ms: int) -> int:
+    """The next one."""
+    return ms + (MINUTE_MS // 2 - ms) % MINUTE_MS
+
+
 @asynccontextmanager
 async def moving(path: FeedPath) -> AsyncIterator[None]:
-    """The market's clock runs, twenty times as fast as ours."""
+    """The market's clock runs, twenty times as fast as ours; then it stands at a half minute: the minute before it has
+    closed."""
 
     async def run() -> None:
         while True:
@@ -149,6 +155,7 @@ async def moving(path: FeedPath) -> AsyncIterator[None]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        path.clock.at_ms = half_minute(path.clock.at_ms)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from infrastructure.intervals import INTERVALS, MINUTE_MS
 from infrastructure.persistence import BarStore, Database, keys
 from infrastructure.persistence.live import LiveCache
 from infrastructure.simulator import SimulatorServer, StandingClock
-from tests.live.feed_path import BARS_OF, FRIDAY_MS, TOPIC, as_bar, prepare
+from tests.live.feed_path import BARS_OF, FRIDAY_MS, TOPIC, as_bar, half_minute, prepare
 from tests.live.platform import ManagePy
 from tests.persistence.conftest import RedisServer
 
@@ -49,7 +49,7 @@ class Feeds:
 
     @contextmanager
     def moving(self) -> Iterator[None]:
-        """The market's clock runs, twenty times as fast as ours."""
+        """The market's clock runs, twenty times as fast as ours, and stands at a half minute in the end."""
         over = threading.Event()
 
         def run() -> None:
@@ -63,6 +63,7 @@ class Feeds:
         finally:
             over.set()
             thread.join()
+            self.clock.at_ms = half_minute(self.clock.at_ms)
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = self.cache.get_json(keys.FEED) or {}
