@@ -92,6 +92,7 @@ def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.mon
         job = BackfillJob.objects.filter(pk=job_id, run=run_number).first()
     if job is None or not backfill_jobs.take(job):
         return "nothing to do: the job was stopped or handed over"
+    requests = job.requests
     deadline = monotonic() + JobScheduler().time_limit_s(backfill_jobs.QUEUE) * TASK_SHARE
     try:
         with turns_until(deadline), get_provider() as provider:
@@ -101,6 +102,8 @@ def work(job_id: str, run_number: int, monotonic: Callable[[], float] = time.mon
     except UpstreamOff as off:
         return f"paused: {off}"
     except Busy as busy:
+        if job.requests > requests:  # the next task may get the turn; without a page they would only take turns
+            backfill_jobs.enqueue(job)
         return f"waits: {busy}"
     if not done:
         backfill_jobs.hand_over(job)
