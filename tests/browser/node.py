@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -67,7 +68,7 @@ def running_client(url: str, **options: Any) -> Iterator[Client]:
     """Loaded, not yet connected."""
     words = [node(), "--experimental-websocket", "--no-warnings", str(HERE / "client.mjs")]
     # As a data URL, for Node takes a .js file without a package.json for CommonJS.
-    module = "data:text/javascript," + _quoted(MODULE.read_text())
+    module = "data:text/javascript," + quote(MODULE.read_text())
     with subprocess.Popen(
         [*words, module, json.dumps({"url": url, **options})],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
@@ -83,12 +84,6 @@ def running_client(url: str, **options: Any) -> Iterator[Client]:
                 assert process.wait(DEADLINE_S) == 0, "the client left something running"
             finally:
                 process.kill()
-
-
-def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text)
 
 
 class Peer:
