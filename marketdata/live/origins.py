@@ -9,17 +9,23 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
 
 
 class OwnPagesAndPrograms:
+    """Who brings no session is nobody in particular: the scope then has no `user`, and no thread is asked for one.
+    Of a thousand who come back at once, each would wait for that thread in turn."""
+
     def __init__(self, application: Any) -> None:
-        with_session = AuthMiddlewareStack(application)
-        self._pages, self._programs = AllowedHostsOriginValidator(with_session), with_session
+        self._known = AllowedHostsOriginValidator(AuthMiddlewareStack(application))
+        self._strangers = AllowedHostsOriginValidator(application)
+        self._programs = application
+        self._session = f"{settings.SESSION_COOKIE_NAME}=".encode()
 
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         """Handed on, not awaited here: one frame less for as long as each connection lasts."""
         headers = scope["headers"]
-        if any(name == b"origin" for name, _ in headers):
-            return self._pages(scope, receive, send)
-        without = [(name, value) for name, value in headers if name != b"cookie"]
-        return self._programs({**scope, "headers": without}, receive, send)
+        if not any(name == b"origin" for name, _ in headers):
+            return self._programs(scope, receive, send)
+        has_session = any(name == b"cookie" and self._session in value for name, value in headers)
+        return (self._known if has_session else self._strangers)(scope, receive, send)
