@@ -1,6 +1,7 @@
 """`make bench-live`: figures 3.14–3.22 of the live path, each beside its peers. Linux, with a C compiler and Node.
 
-`python -m benchmarks.live 3.14 3.19` measures only those, and leaves the file of results alone.
+`python -m benchmarks.live 3.14 3.19` measures only those, and leaves the file of results alone; `… soak` is 3.23, which
+takes an hour.
 """
 
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.harness import Report
+from benchmarks.live import soak
 from benchmarks.servers import platform
 
 SYMBOLS = 200
@@ -15,6 +17,8 @@ SYMBOLS = 200
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every `with`, so that nothing is left running
+    if sys.argv[1:2] == ["soak"]:
+        sys.exit(not soak.main(sys.argv[2:]))
     wanted = set(sys.argv[1:])
     with platform() as folder:
         # Django is set up only now, and all of these need it.

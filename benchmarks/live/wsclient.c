@@ -1,10 +1,10 @@
 // Many browsers in one thread, on Linux: opens websockets, subscribes, reads every frame, and measures how old each quote
 // is when it arrives. Compiled and driven by load.py: commands come on stdin, answers go to stdout as lines of JSON.
 //
-//   wsclient PORTS CONNECTIONS SYMBOLS EACH INFLIGHT STAMP SNAPSHOTS DEFLATE RECEIVE_BUFFER PATIENCE_S
+//   wsclient PORTS CONNECTIONS SYMBOLS EACH INFLIGHT STAMP SNAPSHOTS DEFLATE RECEIVE_BUFFER PATIENCE_S PREFIX FIRST
 //
 // PORTS is a comma-separated list, taken in turn. Connection i watches symbols (7i + 13j) % SYMBOLS for j < EACH, named
-// BENCH:S0000 and so on. STAMP is the field that holds the time of sending in ms of the wall clock. With SNAPSHOTS the
+// PREFIX and four digits, counted from FIRST. STAMP is the field that holds the time of sending in ms of the wall clock. With SNAPSHOTS the
 // connections are ready once each has heard its first snapshot, else once each was accepted. RECEIVE_BUFFER is the socket's
 // (0 = the system's choice); it is small where browsers are to stop reading.
 //
@@ -38,7 +38,8 @@ typedef struct {
 static Browser *browsers;
 static int connections, symbols, each, inflight, snapshots, deflate, receive_buffer, epoll, ports[16], port_count;
 static double patience;
-static char stamp[32];
+static char stamp[32], prefix[32];
+static int first;
 static int started, accepted, ready, refused, dead;
 static uint64_t frames, values, bytes, backwards, ages[LONGEST_MS + 1];
 static double window_began, cpu_began, first_began;
@@ -72,9 +73,9 @@ static void send_text(Browser *b, const char *text, int length) {
 }
 
 static void subscribe(Browser *b) {
-    char *text = malloc(64 + 16 * each);
+    char *text = malloc(64 + 64 * each);
     int n = sprintf(text, "{\"op\":\"subscribe\",\"quotes\":[");
-    for (int j = 0; j < each; j++) n += sprintf(text + n, "%s\"BENCH:S%04d\"", j ? "," : "", watched(b - browsers, j));
+    for (int j = 0; j < each; j++) n += sprintf(text + n, "%s\"%s%04d\"", j ? "," : "", prefix, first + watched(b - browsers, j));
     n += sprintf(text + n, "]}");
     send_text(b, text, n);
     free(text);
@@ -89,8 +90,8 @@ static uint64_t number(const unsigned char **at, const unsigned char *end) {
 
 // Every quote of a message. Those of a snapshot may be old: they count as heard, not as delivered.
 static void hear(Browser *b, const unsigned char *at, const unsigned char *end, double now_ms) {
-    static const char head[] = "BENCH:S", sequence[] = "\"seq\":", ping[] = "{\"type\":\"ping\",\"n\":";
-    int length = end - at, stamp_length = strlen(stamp);
+    static const char sequence[] = "\"seq\":", ping[] = "{\"type\":\"ping\",\"n\":";
+    int length = end - at, stamp_length = strlen(stamp), prefix_length = strlen(prefix);
     int snapshot = length > 18 && !memcmp(at, "{\"type\":\"snapshot\"", 18);
     if (length > 19 && !memcmp(at, ping, 19)) {
         char pong[64];
@@ -98,16 +99,16 @@ static void hear(Browser *b, const unsigned char *at, const unsigned char *end, 
         send_text(b, pong, sprintf(pong, "{\"op\":\"pong\",\"n\":%lu}", (unsigned long)number(&at, end)));
         return;
     }
-    while ((at = memmem(at, end - at, head, sizeof head - 1))) {
-        at += sizeof head - 1;
-        int symbol = number(&at, end);
+    while ((at = memmem(at, end - at, prefix, prefix_length))) {
+        at += prefix_length;
+        int symbol = (int)number(&at, end) - first;
         if (!(at = memmem(at, end - at, sequence, sizeof sequence - 1))) break;
         at += sizeof sequence - 1;
         uint32_t seq = number(&at, end);
         if (!(at = memmem(at, end - at, stamp, stamp_length))) break;
         at += stamp_length;
         double age = now_ms - number(&at, end);
-        if (symbol >= symbols) continue;
+        if (symbol < 0 || symbol >= symbols) continue;
         backwards += seq < b->seq[symbol];
         b->seq[symbol] = seq;
         if (snapshot) continue;
@@ -236,11 +237,12 @@ static void stall(int count) {
 }
 
 int main(int count, char **words) {
-    if (count != 11) { fprintf(stderr, "see the top of wsclient.c\n"); return 2; }
+    if (count != 13) { fprintf(stderr, "see the top of wsclient.c\n"); return 2; }
     for (char *word = strtok(words[1], ","); word && port_count < 16; word = strtok(0, ",")) ports[port_count++] = atoi(word);
     connections = atoi(words[2]), symbols = atoi(words[3]), each = atoi(words[4]), inflight = atoi(words[5]);
     sprintf(stamp, "\"%.20s\":", words[6]);
     snapshots = atoi(words[7]), deflate = atoi(words[8]), receive_buffer = atoi(words[9]), patience = atof(words[10]);
+    sprintf(prefix, "%.30s", words[11]), first = atoi(words[12]);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
