@@ -9,16 +9,15 @@ import asyncio
 import logging
 import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Set
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any
 
 from marketdata.live import protocol
 from marketdata.live.errors import Code
-from marketdata.live.frames import HOLE, AsgiMessage, Frames
+from marketdata.live.frames import HOLE, NOTHING, AsgiMessage, Frames
 
 OUTBOX = 64
 CLOSED_BARS = 2000
-NOTHING: frozenset[str] = frozenset()
 
 Send = Callable[[AsgiMessage], Awaitable[None]]
 
@@ -48,8 +47,8 @@ class Connection:
 
     __slots__ = (  # there are thousands
         "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_hole", "_outbox", "_send", "_sending",
-        "_snapshot_bars", "_snapshot_quotes", "_write", "bars", "busy_since", "heard_at", "over", "pinged_at", "pings",
-        "quotes",
+        "_snapshot_bars", "_snapshot_quotes", "_up_to_date", "_write", "bars", "busy_since", "heard_at",
+        "over", "pinged_at", "pings", "quotes",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +78,7 @@ class Connection:
         self._snapshot_quotes: frozenset[str] = NOTHING
         self._snapshot_bars: frozenset[str] = NOTHING
         self._sending: asyncio.Task[None] | None = None
+        self._up_to_date = True  # it is owed nothing and takes what it gets; False where somebody must look
 
     # --- what it watches ---
 
@@ -88,6 +88,7 @@ class Connection:
         self.bars = self.bars.union(bars)
         self._snapshot_quotes = self._snapshot_quotes.union(quotes)
         self._snapshot_bars = self._snapshot_bars.union(bars)
+        self._up_to_date = False
 
     def unwatch(self, quotes: Collection[str], bars: Collection[str]) -> None:
         """Drops topics; nothing about them is sent any more."""
@@ -103,10 +104,12 @@ class Connection:
         """A snapshot of everything is due: what was sent before may be old. `hole`: and closed bars may be missing."""
         self._snapshot_quotes |= self.quotes
         self._snapshot_bars |= self.bars
+        self._up_to_date = False
         self._hole = self._hole or (hole and bool(self.bars))
 
     def replay(self, bars: Collection[str], missed: Iterable[tuple[str, str]]) -> None:
         """The closed bars of these topics that it must get, in place of those of them that wait."""
+        self._up_to_date = False
         self._closed = deque(item for item in self._closed if item[0] not in bars)
         for topic, text in missed:
             self.closed_bar(topic, text)
@@ -128,6 +131,7 @@ class Connection:
             self.close(Code.TOO_SLOW, "Closed bars piled up unread.")
         else:
             self._closed.append((topic, text))
+            self._up_to_date = False
 
     @property
     def room(self) -> int:
@@ -146,17 +150,19 @@ class Connection:
             self._snapshot_quotes or self._snapshot_bars or self._due_quotes or self._due_bars or self._closed
         )
 
-    def flush(self, quotes: Set[str], bars: Set[str], frames: Frames) -> None:
-        """Sends what is due as one frame (a snapshot as a frame of its own before), or remembers it while busy.
+    def flush(self, frames: Frames) -> None:
+        """Sends what changed as one frame. Nothing is stored on the usual way: it runs for every frame."""
+        if not self._up_to_date:
+            self._catch_up(self.quotes & frames.quotes, self.bars & frames.bars, frames)
+            return
+        outgoing = frames.update(self.quotes, self.bars)
+        if outgoing is not None and (self._write is None or not self._write(outgoing.frame)):
+            self._start(outgoing.event)
 
-        Nothing is stored on the usual way, of one who is up to date and takes what changed: it runs for every frame.
-        """
-        due_quotes = self.quotes & quotes
-        due_bars = self.bars & bars if self.bars else NOTHING
-        if self._due_quotes or self._due_bars:
-            due_quotes |= self._due_quotes
-            due_bars |= self._due_bars
-            self._due_quotes = self._due_bars = NOTHING
+    def _catch_up(self, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
+        """What is owed as well, a snapshot as a frame of its own before; all of it is remembered while busy."""
+        due_quotes, due_bars = quotes | self._due_quotes, bars | self._due_bars
+        self._due_quotes = self._due_bars = NOTHING
         if not self.over and self.busy_since is None and (self._snapshot_quotes or self._snapshot_bars):
             due_quotes -= self._snapshot_quotes
             due_bars -= self._snapshot_bars
@@ -168,6 +174,7 @@ class Connection:
             self._due_quotes, self._due_bars = due_quotes, due_bars
         elif due_quotes or due_bars or self._closed:
             self._send_values("update", due_quotes, due_bars, frames)
+        self._up_to_date = not (self.over or self.busy_since is not None or self.due)
 
     def _send_values(self, type: str, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
         """Closed bars go first in either, so that a bar never comes after its successor because of a snapshot."""
@@ -185,7 +192,7 @@ class Connection:
         """Says why and closes; what is due but not sent is dropped."""
         if self.over:
             return
-        self.over = True
+        self.over, self._up_to_date = True, False
         for message in (protocol.Error(code, reason), protocol.Bye(code, reason, code.reconnect)):
             self._outbox.append({"type": "websocket.send", "text": protocol.encode(message)})
         self._outbox.append({"type": "websocket.close", "code": int(code), "reason": reason})
@@ -198,7 +205,7 @@ class Connection:
         self._cut()
 
     def gone(self) -> None:
-        self.over = True
+        self.over, self._up_to_date = True, False
         self._outbox.clear()
         if self._sending is not None:
             self._sending.cancel()
@@ -220,6 +227,7 @@ class Connection:
             self._lost(error)
             return
         self.busy_since = self._clock()
+        self._up_to_date = False
         self._sending = asyncio.ensure_future(self._finish(step, pending))
 
     async def _finish(self, step: Generator[Any, Any, None], pending: Any) -> None:

@@ -3,13 +3,14 @@
 Browsers that watch the same, or of whose watch lists the same part changed, share one. Pure; made by the hub.
 """
 
-from collections.abc import Set
+from collections.abc import Hashable, Set
 from typing import Any, NamedTuple
 
 from marketdata.live import protocol
 from marketdata.live.latest import Latest
 
 AsgiMessage = dict[str, Any]
+NOTHING: frozenset[str] = frozenset()
 
 
 HOLE = "hole"  # a snapshot that says that closed bars may have been missed
@@ -20,16 +21,34 @@ class Outgoing(NamedTuple):
     frame: bytes
 
 
+UNSEEN = Outgoing({}, b"")
+
+
 class Frames:
-    """Valid for as long as `latest` does not change. `log` is the field that says where the log of closed bars ends.
+    """Valid for as long as `latest` does not change. `quotes` and `bars` are the topics that changed since the last
+    flush; `log` is the field that says where the log of closed bars ends.
 
     It goes with closed bars and with snapshots, so that a frame of nothing but ticks pays nothing for it.
     """
 
-    def __init__(self, latest: Latest, log: str = "") -> None:
+    def __init__(self, latest: Latest, quotes: Set[str] = NOTHING, bars: Set[str] = NOTHING, log: str = "") -> None:
+        self.quotes = quotes
+        self.bars = bars
         self._latest = latest
         self._log = log
         self._made: dict[tuple[str, Set[str], Set[str], tuple[str, ...]], Outgoing] = {}
+        self._updates: dict[Hashable, Outgoing | None] = {}
+
+    def update(self, quotes: frozenset[str], bars: frozenset[str]) -> Outgoing | None:
+        """What changed, for one who watches these and is owed nothing else. Most frames are that: found in one step
+        where somebody else watches the same."""
+        key: Hashable = (quotes, bars) if bars else quotes
+        made = self._updates.get(key, UNSEEN)
+        if made is UNSEEN:
+            due_quotes, due_bars = quotes & self.quotes, bars & self.bars if bars else bars
+            made = self.of("update", due_quotes, due_bars, ()) if due_quotes or due_bars else None
+            self._updates[key] = made
+        return made
 
     def of(self, type: str, quotes: frozenset[str], bars: frozenset[str], closed: tuple[str, ...]) -> Outgoing:
         """A snapshot, hole or update: what is known of these topics, closed bars first and each bar once."""

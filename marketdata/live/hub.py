@@ -250,11 +250,10 @@ class Hub:
     def _flush(self, slot: _Slot) -> None:
         if not (slot.quotes or slot.bars or slot.due):
             return
-        quotes, bars = slot.quotes, slot.bars
+        frames = Frames(self.latest, slot.quotes, slot.bars, self.log.json)
         slot.quotes, slot.bars, slot.due = set(), set(), False
-        frames = Frames(self.latest, self.log.json)
         for connection in tuple(slot.connections):
-            connection.flush(quotes, bars, frames)
+            connection.flush(frames)
             if connection.busy_since is not None:
                 slot.due |= connection.due
 

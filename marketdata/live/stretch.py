@@ -2,7 +2,7 @@
 
 LONGEST_S = 1.0
 GROW, SHRINK = 1.5, 1.2
-BUSY, IDLE = 0.5, 0.25  # shares of the interval; the gap between them keeps it from swinging
+BUSY, IDLE = 0.75, 0.5  # shares of the interval; the gap between them keeps it from swinging
 
 
 def next_interval(base_s: float, current_s: float, busy_s: float, late_s: float) -> float:

@@ -45,11 +45,18 @@ async def client() -> Client:
     return Client()
 
 
-def latest(quotes: dict[str, int] | None = None, bars: dict[str, int] | None = None) -> Frames:
-    result = Latest()
-    result.quotes = {topic: str(value) for topic, value in (quotes or {}).items()}
-    result.bars = {topic: str(value) for topic, value in (bars or {}).items()}
-    return Frames(result)
+def changed(
+    new_quotes: set[str],
+    new_bars: set[str],
+    quotes: dict[str, int] | None = None,
+    bars: dict[str, int] | None = None,
+    log: str = "",
+) -> Frames:
+    """Of a flush at which these topics are new and these values known."""
+    latest = Latest()
+    latest.quotes = {topic: str(value) for topic, value in (quotes or {}).items()}
+    latest.bars = {topic: str(value) for topic, value in (bars or {}).items()}
+    return Frames(latest, new_quotes, new_bars, log)
 
 
 def frame(type: str, quotes: list[int], bars: list[int]) -> dict[str, Any]:
@@ -58,17 +65,17 @@ def frame(type: str, quotes: list[int], bars: list[int]) -> dict[str, Any]:
 
 async def test_a_snapshot_comes_before_updates_and_holds_what_is_known(client: Client) -> None:
     client.connection.watch(["A", "B"], ["A@1m"])
-    client.connection.flush({"A"}, set(), latest({"A": 1}, {"A@1m": 5}))
+    client.connection.flush(changed({"A"}, set(), {"A": 1}, {"A@1m": 5}))
     assert await client.read() == [frame("snapshot", [1], [5])]
-    client.connection.flush({"B", "Z"}, {"A@1m", "Z@1m"}, latest({"A": 1, "B": 2}, {"A@1m": 6}))
+    client.connection.flush(changed({"B", "Z"}, {"A@1m", "Z@1m"}, {"A": 1, "B": 2}, {"A@1m": 6}))
     assert await client.read() == [frame("update", [2], [6])]
 
 
 async def test_nothing_is_sent_when_nothing_it_watches_changed(client: Client) -> None:
     client.connection.watch(["A"], [])
-    client.connection.flush(set(), set(), latest({"A": 1}))
+    client.connection.flush(changed(set(), set(), {"A": 1}))
     await client.read()
-    client.connection.flush({"Z"}, {"Z@1m"}, latest({"A": 1}))
+    client.connection.flush(changed({"Z"}, {"Z@1m"}, {"A": 1}))
     assert await client.read() == []
 
 
@@ -79,78 +86,78 @@ async def test_a_send_that_does_not_wait_is_done_at_once(client: Client) -> None
 
 async def test_a_full_socket_merges_what_changes_until_it_takes_again(client: Client) -> None:
     client.connection.watch(["A", "B"], [])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     client.open.clear()
     for step in range(1, 50):
-        client.connection.flush({"A"}, set(), latest({"A": step}))
-    client.connection.flush({"B"}, set(), latest({"A": 49, "B": 7}))
+        client.connection.flush(changed({"A"}, set(), {"A": step}))
+    client.connection.flush(changed({"B"}, set(), {"A": 49, "B": 7}))
     assert client.connection.busy_since == 42.0
     client.open.set()
     assert await client.read() == [frame("snapshot", [], []), frame("update", [1], [])]
     assert (client.connection.busy_since, client.connection.due) == (None, True)
-    client.connection.flush(set(), set(), latest({"A": 49, "B": 7}))
+    client.connection.flush(changed(set(), set(), {"A": 49, "B": 7}))
     (merged,) = await client.read()
     assert (merged["type"], sorted(merged["quotes"]), merged["bars"]) == ("update", [7, 49], [])
 
 
 async def test_closed_bars_are_kept_in_order_while_forming_ones_are_merged(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     await client.read()
     for value in (1, 2, 3):
         client.connection.closed_bar("A@1m", str(value))
-    client.connection.flush(set(), {"A@1m"}, latest(bars={"A@1m": 4}))
+    client.connection.flush(changed(set(), {"A@1m"}, bars={"A@1m": 4}))
     assert await client.read() == [frame("update", [], [1, 2, 3, 4])]
 
 
 async def test_closed_bars_that_wait_go_before_the_newest_in_a_snapshot_too(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
     client.connection.closed_bar("A@1m", "1")
-    client.connection.flush(set(), {"A@1m"}, latest(bars={"A@1m": 2}))
+    client.connection.flush(changed(set(), {"A@1m"}, bars={"A@1m": 2}))
     assert await client.read() == [frame("snapshot", [], [1, 2])]
 
 
 async def test_a_closed_bar_that_is_still_the_newest_is_sent_once(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     await client.read()
     client.connection.closed_bar("A@1m", "1")
-    client.connection.flush(set(), {"A@1m"}, latest(bars={"A@1m": 1}))
+    client.connection.flush(changed(set(), {"A@1m"}, bars={"A@1m": 1}))
     assert await client.read() == [frame("update", [], [1])]
 
 
 async def test_nothing_comes_of_what_is_no_longer_watched(client: Client) -> None:
     client.connection.watch(["A", "B"], ["A@1m"])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     await client.read()
     client.connection.closed_bar("A@1m", "1")
     client.connection.unwatch(["A"], ["A@1m"])
-    client.connection.flush({"A", "B"}, {"A@1m"}, latest({"A": 1, "B": 2}, {"A@1m": 3}))
+    client.connection.flush(changed({"A", "B"}, {"A@1m"}, {"A": 1, "B": 2}, {"A@1m": 3}))
     assert await client.read() == [frame("update", [2], [])]
 
 
 async def test_after_a_hole_a_snapshot_of_everything_watched_is_due(client: Client) -> None:
     client.connection.watch(["A", "B"], ["A@1m"])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     await client.read()
     client.connection.refresh()
-    client.connection.flush({"A"}, set(), latest({"A": 1, "B": 2}, {"A@1m": 3}))
+    client.connection.flush(changed({"A"}, set(), {"A": 1, "B": 2}, {"A@1m": 3}))
     (snapshot,) = await client.read()
     assert (snapshot["type"], sorted(snapshot["quotes"]), snapshot["bars"]) == ("snapshot", [1, 2], [3])
 
 
 async def test_a_hole_is_told_once_and_only_to_who_watches_bars(client: Client) -> None:
     client.connection.watch(["A"], [])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     client.connection.refresh(hole=True)
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     client.connection.watch([], ["A@1m"])
     client.connection.refresh(hole=True)
     assert not client.connection.has_every_closed_bar
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     assert client.connection.has_every_closed_bar
     client.connection.refresh()
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     snapshot = frame("snapshot", [], [])
     assert await client.read() == [snapshot, snapshot, {**snapshot, "recovered": False}, snapshot]
 
@@ -158,13 +165,13 @@ async def test_a_hole_is_told_once_and_only_to_who_watches_bars(client: Client) 
 async def test_a_full_socket_is_told_no_position_before_the_closed_bars_that_wait_for_it(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
     client.open.clear()
-    client.connection.flush(set(), set(), Frames(Latest(), ',"log":1'))
+    client.connection.flush(changed(set(), set(), log=',"log":1'))
     client.connection.closed_bar("A@1m", "1")
-    client.connection.flush(set(), set(), Frames(Latest(), ',"log":2'))
+    client.connection.flush(changed(set(), set(), log=',"log":2'))
     assert not client.connection.has_every_closed_bar
     client.open.set()
     assert await client.read() == [{**frame("snapshot", [], []), "log": 1}]
-    client.connection.flush(set(), set(), Frames(Latest(), ',"log":3'))
+    client.connection.flush(changed(set(), set(), log=',"log":3'))
     assert client.connection.has_every_closed_bar
     assert await client.read() == [{**frame("update", [], [1]), "log": 3}]
 
@@ -174,7 +181,7 @@ async def test_a_replay_takes_the_place_of_the_closed_bars_of_its_topics_that_wa
     for topic, text in (("A@1m", "1"), ("B@1m", "2"), ("A@1m", "3")):
         client.connection.closed_bar(topic, text)
     client.connection.replay(["A@1m"], [("A@1m", "0"), ("A@1m", "1"), ("A@1m", "3")])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     assert await client.read() == [frame("snapshot", [], [2, 0, 1, 3])]
 
 
@@ -189,10 +196,10 @@ async def test_a_ready_frame_goes_straight_to_the_socket_while_it_takes_any(clie
 
     connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, write)
     connection.watch(["A"], [])
-    connection.flush(set(), set(), latest({"A": 1}))
-    connection.flush({"A"}, set(), latest({"A": 2}))
+    connection.flush(changed(set(), set(), {"A": 1}))
+    connection.flush(changed({"A"}, set(), {"A": 2}))
     takes = False
-    connection.flush({"A"}, set(), latest({"A": 3}))
+    connection.flush(changed({"A"}, set(), {"A": 3}))
     assert [json.loads(one[2:]) for one in written] == [frame("snapshot", [1], []), frame("update", [2], [])]
     assert await client.read() == [frame("update", [3], [])]
 
@@ -210,7 +217,7 @@ async def test_closing_says_why_and_then_says_nothing_more(client: Client) -> No
     client.connection.close(Code.NO_HEARTBEAT, "No heartbeat.")
     client.connection.close(Code.RESTARTING, "Twice.")
     client.connection.post("1")
-    client.connection.flush({"A"}, set(), latest({"A": 1}))
+    client.connection.flush(changed({"A"}, set(), {"A": 1}))
     assert await client.read() == [
         {"type": "error", "code": 4101, "message": "No heartbeat."},
         {"type": "bye", "code": 4101, "reason": "No heartbeat.", "reconnect": True},
@@ -222,7 +229,7 @@ async def test_closing_says_why_and_then_says_nothing_more(client: Client) -> No
 async def test_who_lets_too_much_pile_up_is_closed_as_too_slow(client: Client, overflow: str) -> None:
     client.open.clear()
     client.connection.watch([], ["A@1m"])
-    client.connection.flush(set(), set(), latest())
+    client.connection.flush(changed(set(), set()))
     for _ in range(CLOSED_BARS if overflow == "closed bars" else OUTBOX):
         client.connection.closed_bar("A@1m", "1") if overflow == "closed bars" else client.connection.post("1")
     assert not client.connection.over

@@ -61,7 +61,7 @@ def test_what_servers_join_of_parts_is_what_the_schema_says() -> None:
     latest = Latest()
     latest.quotes = {"A:B": protocol.encode_quote(Quote("A:B"), 1, 2).decode()}
     bar = protocol.encode_bar("A:B", INTERVALS["1m"], 1, Bar(60_000, 1, 2, 0, 1, float("nan")), True, 120_000)
-    frames = Frames(latest, ',"log":{"epoch":"x","offset":"1-0"}')
+    frames = Frames(latest, log=',"log":{"epoch":"x","offset":"1-0"}')
     kept = {}
     for type in ("update", "snapshot", HOLE):
         event, _ = frames.of(type, frozenset({"A:B"}), frozenset(), (bar.decode(),))

@@ -12,10 +12,15 @@ from marketdata.live.latest import Latest
 
 
 @pytest.fixture
-def frames() -> Frames:
+def latest() -> Latest:
     latest = Latest()
     latest.quotes = {"A": '{"s":"A"}', "B": '{"s":"B"}'}
     latest.bars = {"A@1m": '{"t":2}'}
+    return latest
+
+
+@pytest.fixture
+def frames(latest: Latest) -> Frames:
     return Frames(latest)
 
 
@@ -54,3 +59,17 @@ def test_those_who_get_the_same_share_one(frames: Frames) -> None:
         frames.of("update", frozenset({"A", "B"}), frozenset(), ('{"t":1}',)),
     ]
     assert len({other.frame for other in others} | {one.frame}) == 5
+
+
+def test_who_watches_the_same_or_of_whom_the_same_changed_shares_one_frame(latest: Latest) -> None:
+    flush = Frames(latest, {"A"}, set())
+    mine = flush.update(frozenset({"A", "B"}), frozenset())
+    assert mine is not None and json.loads(mine.event["text"])["quotes"] == [{"s": "A"}]
+    assert flush.update(frozenset({"B", "A"}), frozenset()) is mine
+    assert flush.update(frozenset({"A"}), frozenset()) is mine
+
+
+def test_who_watches_nothing_that_changed_gets_no_frame(latest: Latest) -> None:
+    flush = Frames(latest, {"A"}, {"B@1m"})
+    assert flush.update(frozenset({"B"}), frozenset({"A@1m"})) is None
+    assert flush.update(frozenset(), frozenset()) is None

@@ -25,7 +25,7 @@ def test_it_shrinks_slower_than_it_grew_and_not_below_the_configured_one() -> No
 
 
 def test_between_busy_and_idle_it_stays() -> None:
-    assert next_interval(0.05, 0.1, busy_s=0.04, late_s=0.0) == 0.1
+    assert next_interval(0.05, 0.1, busy_s=0.06, late_s=0.0) == 0.1
 
 
 def test_a_configured_interval_beyond_the_longest_is_kept() -> None:
