@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+import redis
+from django.conf import LazySettings
 
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS, MINUTE_MS
-from infrastructure.persistence import BarStore
+from infrastructure.persistence import BarStore, keys
 from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.budget import RequestBudget
@@ -136,3 +138,25 @@ def test_a_range_far_back_is_not_reached_through_everything_newer(
     assert page.bars.same_as(source.market.bars(COIN, MINUTE, end_ms - 1000 * MINUTE_MS, end_ms))
     counts = RequestBudget.from_settings().state().counts
     assert sum(day["other"] for day in counts.values()) == 2 + 2  # once more for the symbol
+
+
+def test_several_processes_with_several_series_keep_one_pace(
+    source: SimulatorServer, bars: BarStore, settings: LazySettings
+) -> None:
+    """Each request puts off the next one, whoever makes it: the last turn of all tells how many there were."""
+    pause_s, wishes = 0.5, (("BINANCE:BTCUSDT", "NASDAQ:AAPL"), ("BINANCE:ETHUSDT", "NYSE:KO"))
+    variables = environment(source, TRADINGVIEW_PAUSE_S=str(pause_s))
+    with redis.Redis.from_url(f"{settings.REDIS_URL}/{settings.REDIS_DB}") as client:
+        began_ms = client.time()[0] * 1000
+        processes = [
+            subprocess.Popen(command("backfill", *wish, "--bars", "6000"), env=variables, stdout=subprocess.DEVNULL)
+            for wish in wishes
+        ]
+        assert [process.wait(120) for process in processes] == [0, 0]
+        next_ms = int(client.hget(keys.BUDGET, "next"))
+    symbols, pages = 4, 4 * 2
+    counts = RequestBudget.from_settings().state().counts
+    made = {cause: sum(day.get(cause, 0) for day in counts.values()) for cause in ("symbols", "backfill")}
+    # With the connections: one of each process for its symbols, then one for each of two series at once.
+    assert made == {"symbols": symbols + 2, "backfill": pages + 4}
+    assert next_ms - began_ms >= (symbols + pages) * pause_s * 1000
