@@ -160,7 +160,10 @@ def test_admission_is_that_of_the_live_page(empty: None, settings: LazySettings)
     for path in ("symbols", "bars?symbol=X", "gaps?symbol=X", "quotes?symbols=X", "status", "nothing"):
         settings.ANONYMOUS_VIEWING = False
         answer = Client().get(f"/api/v1/{path}")
-        assert (answer.status_code, answer.json()) == (401, {"detail": "Log in, or send a valid API key, to read market data."})
+        assert (answer.status_code, answer.json()) == (
+            401,
+            {"detail": "Log in, or send a valid API key, to read market data."},
+        )
         assert ann.get(f"/api/v1/{path}").status_code != 401
         settings.ANONYMOUS_VIEWING = True
         assert Client().get(f"/api/v1/{path}").status_code != 401
