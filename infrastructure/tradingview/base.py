@@ -158,7 +158,7 @@ WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped",
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """`connecting`, `live`, `stale` (no data though a market is open; it connects again), `reconnecting`, `stopped`, `refused`."""
+    """How a stream is; `stale`: no data though a market is open, and it connects again."""
 
     state: State
     reason: str
