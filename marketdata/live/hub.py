@@ -102,6 +102,8 @@ class Hub:
 
     async def wait_ready(self) -> None:
         """Until the first values are here, so that a snapshot holds them; not for long where a store is down."""
+        if self._ready.is_set():  # without the task and the timer of `wait_for`, when a thousand come at once
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ready.wait(), READY_S)
         self._ready.set()
