@@ -8,6 +8,7 @@ consumer.
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from typing import Any
 
 from django.contrib.auth import get_user_model
 
@@ -16,6 +17,7 @@ from infrastructure.persistence import mongodb_errors
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.protocol import Auth
+from marketdata.live.together import Together
 from marketdata.services import api_keys, holders, sessions
 from marketdata.services.attempts import Attempts
 from marketdata.services.holders import Holder
@@ -106,6 +108,17 @@ async def let_in(auth: Auth, address: str, attempts: Attempts) -> Holder:
         attempts.failed(address)
         raise Refusal(Code.AUTH_FAILED, "The ticket or key is not valid.")
     return holder
+
+
+async def known_by(session: Any, sessions: Together[Any, Holder | None]) -> Holder | None:
+    """Who is logged in by that session, which is None where there is none. Refusal while nobody can say."""
+    if session is None:
+        return None
+    try:
+        return await sessions.answer(session)
+    except InfrastructureError as error:
+        logger.warning("a session cannot be checked: %s", error)
+        raise Refusal(Code.AUTH_UNCHECKED, "Accounts cannot be checked at the moment.") from None
 
 
 def _holder_of(auth: Auth) -> Holder | None:

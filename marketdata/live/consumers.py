@@ -13,13 +13,13 @@ from channels.exceptions import StopConsumer
 from msgspec import UNSET, UnsetType
 
 from marketdata.live import protocol
-from marketdata.live.access import let_in
+from marketdata.live.access import known_by, let_in
 from marketdata.live.admission import Allowance, address_of, grant
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.process import Live, of_this_loop
 from marketdata.live.uvicorn_protocol import write_frame_of
-from marketdata.services import attempts, holders
+from marketdata.services import attempts
 from marketdata.services.holders import Holder
 
 MESSAGES_PER_S = 20.0
@@ -86,11 +86,9 @@ class LiveConsumer(AsyncConsumer):
             address = address_of(self.scope)
             self.live.addresses.enter(address)
             self.address = address
-            user = self.scope.get("user")
-            if user is not None and user.is_authenticated:
-                await self._admit(holders.of_session(user, self.scope["session"]))
-            elif self.live.options.anonymous_viewing:
-                await self._admit(None)
+            holder = await known_by(self.scope.get("session"), self.live.sessions)
+            if holder is not None or self.live.options.anonymous_viewing:
+                await self._admit(holder)
             else:
                 self.deadline = asyncio.get_running_loop().call_later(AUTH_TIMEOUT_S, self._nobody_came)
         except Refusal as refusal:

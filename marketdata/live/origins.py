@@ -7,17 +7,16 @@ page. So a foreign Origin is refused at the handshake, and where there is none, 
 from collections.abc import Awaitable
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import SessionMiddlewareStack
 from django.conf import settings
 
 
 class OwnPagesAndPrograms:
-    """Who brings no session is nobody in particular: the scope then has no `user`, and no thread is asked for one.
-    Of a thousand who come back at once, each would wait for that thread in turn."""
+    """Only who brings its cookie has a `session` in the scope; whose it is, the consumer asks."""
 
     def __init__(self, application: Any) -> None:
-        self._known = AllowedHostsOriginValidator(AuthMiddlewareStack(application))
+        self._known = AllowedHostsOriginValidator(SessionMiddlewareStack(application))
         self._strangers = AllowedHostsOriginValidator(application)
         self._programs = application
         self._session = f"{settings.SESSION_COOKIE_NAME}=".encode()

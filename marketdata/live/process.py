@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -16,7 +17,10 @@ from marketdata.live.admission import Places, places_of_accounts, places_of_addr
 from marketdata.live.hub import Hub, HubOptions
 from marketdata.live.protocol import encode_quote
 from marketdata.live.symbols import KnownSymbols
+from marketdata.live.together import Together
 from marketdata.models import Symbol
+from marketdata.services import holders
+from marketdata.services.holders import Holder
 
 SYMBOLS_LIMIT_S = 2.0  # a browser that subscribes waits for it
 
@@ -52,6 +56,7 @@ class Live:
     addresses: Places
     accounts: Places
     access: Access
+    sessions: Together[Any, Holder | None]
 
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Live] = WeakKeyDictionary()
@@ -83,7 +88,8 @@ def _from_settings() -> Live:
     known = KnownSymbols(symbol_keys, time.monotonic)
     addresses = places_of_addresses(options.max_connections_per_address)
     accounts = places_of_accounts(options.max_connections_per_account)
-    return Live(options, hub, known, addresses, accounts, Access(who_may_stay, time.time))
+    access, sessions = Access(who_may_stay, time.time), Together(holders.of_sessions)
+    return Live(options, hub, known, addresses, accounts, access, sessions)
 
 
 def stored_quotes() -> Mapping[str, bytes]:

@@ -2,10 +2,12 @@
 cannot send a session or does not want to send a key over a websocket. May be used more than once in their minute."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.core import signing
 from django.utils.crypto import constant_time_compare
 
@@ -37,6 +39,26 @@ def of_session(user: Any, session: Any) -> Holder:
     signed = (session.session_key or "").rsplit(":", 2)
     began_s = signing.b62_decode(signed[1]) if len(signed) == 3 else time.time()
     return Holder(user, session=session.get(sessions.NAME, ""), ends_s=began_s + session.get_expiry_age())
+
+
+@mongodb_errors()
+def of_sessions(given: Sequence[Any]) -> list[Holder | None]:
+    """Of each of the sessions, by one question to the database; None where nobody, or nobody any more, is logged in."""
+    accounts = {str(session.get(SESSION_KEY)) for session in given if session.get(SESSION_KEY)}
+    found = get_user_model()._default_manager.filter(pk__in=list(accounts))
+    users = {str(user.pk): user for user in found if user.is_active}
+    holders = []
+    for session in given:
+        user = users.get(str(session.get(SESSION_KEY)))
+        good = user is not None and _is_of(user, session)
+        holders.append(of_session(user, session) if good else None)
+    return holders
+
+
+def _is_of(user: Any, session: Any) -> bool:
+    """A new password ends a session, and so does a way of logging in that is no longer allowed."""
+    allowed = session.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
+    return allowed and constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash())
 
 
 def of_key(text: str) -> Holder | None:

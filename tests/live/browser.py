@@ -14,10 +14,6 @@ from tests.live.schema import checked
 DEADLINE_S = 20.0  # only guards against a hang
 
 
-class Nobody:
-    is_authenticated = False
-
-
 class Browser:
     """`quotes` and `bars` hold the newest value by topic, `messages` everything but `pings`, in order."""
 
@@ -25,8 +21,6 @@ class Browser:
         raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         self._socket = WebsocketCommunicator(app or LiveConsumer.as_asgi(), "/ws/v1/", headers=raw)
         self._socket.scope["client"] = (address, 1)
-        if app is None:
-            self._socket.scope["user"] = Nobody()
         self.messages: list[dict[str, Any]] = []
         self.pings: list[dict[str, Any]] = []
         self.quotes: dict[str, dict[str, Any]] = {}
