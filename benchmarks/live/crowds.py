@@ -2,15 +2,20 @@
 
 import time
 
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+
 from benchmarks.live.bench import FLUSH_MS, RUNS, Bench, median
 from benchmarks.live.load import Browsers, Crowd
-from benchmarks.live.site import Site, ours, served, told
+from benchmarks.live.site import Servers, Site, ours, served, told
 
 TICKS = 2000.0
 STALLED = 4
 KIB, MIB = 1024, 1024**2
 HEARTBEAT_S = 2.0  # where the limit is waited for
 CLOSE_S = 60.0
+LEAVE_S = 1.0  # until the server has said goodbye to a storm
 
 
 def five_thousand(bench: Bench) -> None:
@@ -75,19 +80,33 @@ def until_closed(site: Site, count: int) -> tuple[float, int]:
 
 
 def storm(bench: Bench) -> None:
-    """They come while the feed speaks, and are ready when each has its first values."""
-    crowd = Crowd(1000, inflight=1000)
-    with served(bench.folder, ours()) as up:
+    """They come while the feed speaks, and are ready when each has its first values: strangers, then one account."""
+    logged_in = ours(ANONYMOUS_VIEWING="off", LIVE_MAX_CONNECTIONS_PER_ACCOUNT="100000")
+    for whose, servers, cookie in (("", ours(), ""), (" of an account", logged_in, session_cookie())):
+        storms = storms_on(bench, servers, Crowd(1000, inflight=1000, cookie=cookie))
+        middle = sorted(storms, key=lambda one: one.accepted_s)[RUNS // 2]
+        bench.tell(f"3.19 1,000 at once{whose}, all accepted after", middle.accepted_s, "s", goal="<= 2")
+        bench.tell(f"3.19 1,000 at once{whose}, all with their first values after", middle.ready_s, "s")
+        refused = sum(one.refused for one in storms)
+        bench.tell(f"3.19 1,000 at once{whose}, refused or lost", refused, "connections", goal="<= 0")
+
+
+def storms_on(bench: Bench, servers: Servers, crowd: Crowd) -> list[Browsers]:
+    with served(bench.folder, servers) as up:
         told(up, "blocks", crowd.symbols).say(f"rate {TICKS}")
         storms = []
         for _ in range(RUNS):
             browsers = Browsers(up.children, bench.program, up.ports, crowd)
             storms.append(browsers)
             browsers.leave()
-    middle = sorted(storms, key=lambda one: one.accepted_s)[RUNS // 2]
-    bench.tell("3.19 1,000 at once, all accepted after", middle.accepted_s, "s", goal="<= 2")
-    bench.tell("3.19 1,000 at once, all with their first values after", middle.ready_s, "s")
-    bench.tell("3.19 refused or lost", sum(one.refused for one in storms), "connections", goal="<= 0")
+            time.sleep(LEAVE_S)
+        return storms
+
+
+def session_cookie() -> str:
+    user, client = User.objects.create_user("browser"), Client()
+    client.force_login(user)
+    return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
 
 
 def memory(bench: Bench) -> None:

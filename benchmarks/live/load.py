@@ -26,6 +26,7 @@ class Crowd:
     patience_s: float = 10.0
     prefix: str = "BENCH:S"  # symbols are called that and four digits
     first: int = 0
+    cookie: str = ""
 
 
 def build(folder: Path) -> Path:
@@ -41,7 +42,7 @@ class Browsers:
         words = [
             ",".join(map(str, ports)), crowd.connections, crowd.symbols, crowd.each, crowd.inflight, crowd.stamp,
             int(crowd.snapshots), int(crowd.deflate), crowd.receive_buffer, crowd.patience_s,
-            crowd.prefix, crowd.first,
+            crowd.prefix, crowd.first, crowd.cookie,
         ]  # fmt: skip
         self._child: Child = children.start(str(program), *map(str, words))
         accepted = self._child.hear(CONNECT_S)

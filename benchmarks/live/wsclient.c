@@ -1,10 +1,10 @@
 // Many browsers in one thread, on Linux: opens websockets, subscribes, reads every frame, and measures how old each quote
 // is when it arrives. Compiled and driven by load.py: commands come on stdin, answers go to stdout as lines of JSON.
 //
-//   wsclient PORTS CONNECTIONS SYMBOLS EACH INFLIGHT STAMP SNAPSHOTS DEFLATE RECEIVE_BUFFER PATIENCE_S PREFIX FIRST
+//   wsclient PORTS CONNECTIONS SYMBOLS EACH INFLIGHT STAMP SNAPSHOTS DEFLATE RECEIVE_BUFFER PATIENCE_S PREFIX FIRST COOKIE
 //
 // PORTS is a comma-separated list, taken in turn. Connection i watches symbols (7i + 13j) % SYMBOLS for j < EACH, named
-// PREFIX and four digits, counted from FIRST. STAMP is the field that holds the time of sending in ms of the wall clock. With SNAPSHOTS the
+// PREFIX and four digits, counted from FIRST. COOKIE may be empty. STAMP is the field that holds the time of sending in ms of the wall clock. With SNAPSHOTS the
 // connections are ready once each has heard its first snapshot, else once each was accepted. RECEIVE_BUFFER is the socket's
 // (0 = the system's choice); it is small where browsers are to stop reading.
 //
@@ -40,6 +40,7 @@ static int connections, symbols, each, inflight, snapshots, deflate, receive_buf
 static double patience;
 static char stamp[32], prefix[32];
 static int first;
+static const char *cookie;
 static int started, accepted, ready, refused, dead;
 static uint64_t frames, values, bytes, backwards, ages[LONGEST_MS + 1];
 static double window_began, cpu_began, first_began;
@@ -162,14 +163,14 @@ static void open_next(void) {
 }
 
 static void ask(Browser *b) {
-    char request[512];
+    char request[4096];
     int error = 0, port = ports[(b - browsers) % port_count];
     socklen_t size = sizeof error;
     getsockopt(b->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    int n = sprintf(request,
+    int n = snprintf(request, sizeof request,
                     "GET /ws/v1/ HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nOrigin: http://127.0.0.1:%d\r\nUpgrade: websocket\r\n"
                     "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-                    "%s\r\n", port, port,
+                    "%s%s%s%s\r\n", port, port, *cookie ? "Cookie: " : "", cookie, *cookie ? "\r\n" : "",
                     deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "");
     if (error || send(b->fd, request, n, MSG_NOSIGNAL) != n) { refused++, drop(b); return; }
     b->state = ASKING;
@@ -237,12 +238,12 @@ static void stall(int count) {
 }
 
 int main(int count, char **words) {
-    if (count != 13) { fprintf(stderr, "see the top of wsclient.c\n"); return 2; }
+    if (count != 14) { fprintf(stderr, "see the top of wsclient.c\n"); return 2; }
     for (char *word = strtok(words[1], ","); word && port_count < 16; word = strtok(0, ",")) ports[port_count++] = atoi(word);
     connections = atoi(words[2]), symbols = atoi(words[3]), each = atoi(words[4]), inflight = atoi(words[5]);
     sprintf(stamp, "\"%.20s\":", words[6]);
     snapshots = atoi(words[7]), deflate = atoi(words[8]), receive_buffer = atoi(words[9]), patience = atof(words[10]);
-    sprintf(prefix, "%.30s", words[11]), first = atoi(words[12]);
+    sprintf(prefix, "%.30s", words[11]), first = atoi(words[12]), cookie = words[13];
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
