@@ -1,7 +1,7 @@
 """A web server with stores of its own and a page on it; what it shows is written and spoken by the test."""
 
 import contextlib
-import socket
+import http.client
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +21,15 @@ DEADLINE_S = 90.0  # only guards against a hang
 
 
 def wait_listening(port: int, web: ManagePy) -> None:
-    """Until the server takes connections; a page that is opened before shows the browser's error page."""
+    """Until the server answers; a page that is opened before shows the browser's error page."""
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end and web.process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            with contextlib.closing(asking):
+                asking.request("GET", "/api/v1/nothing")
+                asking.getresponse()
+                return
         time.sleep(0.05)
     raise AssertionError(f"no server on port {port}")
 

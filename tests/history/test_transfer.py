@@ -39,7 +39,7 @@ rows = st.lists(st.tuples(moment, *[number | odd] * 5), max_size=30)
 # --- Files ---
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(rows=rows, form=st.sampled_from(FORMATS), cut=st.integers(0, 30))
 def test_a_round_trip_is_bit_exact(tmp_path: Path, rows: list[tuple[float, ...]], form: str, cut: int) -> None:
     given_ = Bars(

@@ -50,7 +50,7 @@ def minutes(n: int, price: float = 100.0, decimals: int = 2, lot: float = 1.0) -
 
 
 @given(any_bars())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bars_come_back_to_the_last_bit(bars: Bars) -> None:
     blob = codec.encode(bars)
     assert codec.count(blob) == len(bars)
@@ -59,7 +59,7 @@ def test_any_bars_come_back_to_the_last_bit(bars: Bars) -> None:
 
 @pytest.mark.slow
 @given(any_bars())
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=4000)
 def test_any_bars_come_back_to_the_last_bit_in_many_examples(bars: Bars) -> None:
     assert same_bits(codec.decode(codec.encode(bars)), bars)
 
@@ -119,7 +119,7 @@ def test_several_blobs_are_unpacked_into_one_block() -> None:
 
 
 @given(any_bars(), st.none() | any_time, st.none() | any_time)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_only_the_bars_within_limits_are_unpacked(bars: Bars, start_ms: int | None, end_ms: int | None) -> None:
     bars = bars[np.unique(bars.time_ms, return_index=True)[1]]
     expected = bars.between(start_ms, end_ms)
@@ -142,7 +142,7 @@ def test_limits_may_lie_anywhere_among_the_times(volume: float) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_blob_changed_anywhere_is_malformed(data: st.DataObject) -> None:
     blob = bytearray(codec.encode(minutes(50)))
     at = data.draw(st.integers(0, len(blob) - 1))
@@ -159,7 +159,7 @@ def test_a_blob_cut_or_extended_anywhere_is_malformed() -> None:
 
 
 @given(st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_body_changed_under_a_right_checksum_is_malformed_or_decodes_without_another_error(
     data: st.DataObject,
 ) -> None:

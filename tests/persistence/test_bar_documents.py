@@ -178,7 +178,7 @@ def refused(wrong: dict[str, object]) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_chunk_of_which_any_byte_changed_is_refused_with_its_id(data: st.DataObject) -> None:
     right = document()
     blob = bytearray(right["data"])  # type: ignore[call-overload]

@@ -300,9 +300,7 @@ def as_bars(content: Content) -> Bars:
 
 def run(database: Database, examples: int, steps: int) -> None:
     machine = type("Bound", (Machine,), {"database": database})
-    options = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    options = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(machine, settings=options)
 
 

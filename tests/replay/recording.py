@@ -57,8 +57,10 @@ def recorded(path: Path, **options: Any) -> Sink:
             closed_ms = clock.at_ms - clock.at_ms % 60_000 - 60_000
             sink.until(lambda _, ms=closed_ms: (ms, True) in bars_said(sink, "TEST:TICK"))
             if minute == 1:
+                before = {symbol: len(sink.of(BarUpdate, symbol)) for symbol in SYMBOLS}
                 server.faults.set("close")
                 sink.until(lambda _: "reconnecting" in sink.states and sink.states[-1] == "live")
+                sink.until(lambda _, b=before: all(len(sink.of(BarUpdate, s)) > b[s] for s in SYMBOLS))
         for symbol in SYMBOLS:
             forming, last = server.market.forming(symbol, MINUTE, END_MS), expected_quote(server.market, symbol)
             sink.until(lambda _, s=symbol, bar=forming: str(sink.of(BarUpdate, s)[-1].bar) == str(bar))

@@ -277,7 +277,7 @@ any_ms = st.one_of(
 ).map(lambda t: t // 1000 * 1000)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(any_hours, any_interval, any_ms)
 def test_every_moment_is_in_the_bar_that_the_grid_has_for_it(
     hours: TradingHours, interval: Interval, moment: int
@@ -291,7 +291,7 @@ def test_every_moment_is_in_the_bar_that_the_grid_has_for_it(
         assert (expected is not None) == hours.is_open(moment)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(any_hours, any_interval, any_ms, st.integers(1, 60))
 def test_bars_ascend_and_end_before_the_next_one_opens(
     hours: TradingHours, interval: Interval, start: int, days: int
@@ -303,7 +303,7 @@ def test_bars_ascend_and_end_before_the_next_one_opens(
     assert all(t < hours.bar_close_ms(t, interval) <= after for t, after in pairwise(opens))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(any_hours, any_ms, st.integers(0, 20 * DAY_MS), st.integers(0, 20 * DAY_MS), any_interval)
 def test_a_range_cut_in_two_has_the_same_bars(
     hours: TradingHours, start: int, first: int, rest: int, interval: Interval
@@ -313,7 +313,7 @@ def test_a_range_cut_in_two_has_the_same_bars(
     assert np.array_equal(parts, hours.opens(start, end, interval))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(any_hours, any_ms)
 def test_the_next_opening_and_closing_are_where_trading_changes(hours: TradingHours, moment: int) -> None:
     opening, closing = hours.next_open_ms(moment), hours.next_close_ms(moment)
@@ -323,7 +323,7 @@ def test_the_next_opening_and_closing_are_where_trading_changes(hours: TradingHo
         assert hours.is_open(moment) == (closing < opening)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["America/New_York", "Europe/London", "Asia/Kolkata", "America/Chicago"]), any_ms)
 def test_open_means_the_wall_clock_says_so(zone: str, moment: int) -> None:
     """An independent reading of `1700-1600`: open unless it is 16:00-17:00, or the weekend between."""
@@ -390,7 +390,7 @@ def test_rubbish_around_the_session_is_malformed(parts: dict) -> None:
         TradingHours.parse(**{"session": "0930-1600", "timezone": "Etc/UTC", **parts})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("0123456789-,:;|Fx dayof", max_size=30), st.text("0123456789-,:;Fdayof", max_size=40))
 def test_any_text_is_read_or_malformed(session: str, corrections: str) -> None:
     try:

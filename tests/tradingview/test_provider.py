@@ -179,22 +179,23 @@ def test_an_older_page_that_got_lost_leaves_no_hole(server: SimulatorServer, pro
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"),
+    ("mode", "kind", "timeout_s"),
     [
-        ("malformed_json", Malformed),
-        ("wrong_length", Malformed),
-        ("close_mid_batch", Unavailable),
-        ("silence", Unavailable),
+        ("malformed_json", Malformed, 20),
+        ("wrong_length", Malformed, 20),
+        ("close_mid_batch", Unavailable, 20),
+        ("silence", Unavailable, 0.5),
     ],
 )
 def test_what_breaks_a_request_leaves_the_provider_usable(
-    server: SimulatorServer, mode: str, kind: type[InfrastructureError]
+    server: SimulatorServer, mode: str, kind: type[InfrastructureError], timeout_s: float
 ) -> None:
-    with TradingViewProvider(config_for(server, timeout_s=0.5)) as provider:
+    with TradingViewProvider(config_for(server, timeout_s=timeout_s)) as provider:
         server.faults.set(mode)
         with pytest.raises(kind):
             provider.history("NASDAQ:AAPL", DAY, bars=10)
         server.faults.clear()
+        provider.config = config_for(server)
         assert len(provider.history("NASDAQ:AAPL", DAY, bars=10).bars) == 10
 
 
