@@ -59,7 +59,7 @@ def test_any_bars_come_back_to_the_last_bit(bars: Bars) -> None:
 
 @pytest.mark.slow
 @given(any_bars())
-@settings(max_examples=4000)
+@settings(max_examples=1200)
 def test_any_bars_come_back_to_the_last_bit_in_many_examples(bars: Bars) -> None:
     assert same_bits(codec.decode(codec.encode(bars)), bars)
 
