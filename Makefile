@@ -29,7 +29,7 @@ test-all: development assets peers  ## also independent clients, slow faults and
 test-slow: development assets peers  ## only what test-all adds to test
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
-bench-live: bench-install benchmarks/node_modules/.package-lock.json  ## the live path beside its peers; ARGS="3.14 3.19" measures only those
+bench-live: bench-install benchmarks/node_modules/.package-lock.json  ## the live path beside its peers; ARGS="3.14 3.19" measures only those, ARGS=soak takes an hour
 	@$(BENCH)/bin/python -m benchmarks.live $(ARGS)
 
 bench-history: bench-install  ## the bar store and backfills beside their peers; ARGS="store" measures only that part

@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> bool:
     """Whether each goal was met."""
     parser = argparse.ArgumentParser(prog="benchmarks.live.soak")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--warm", type=float, default=10, help="minutes that do not count")
+    parser.add_argument("--warm", type=float, default=20, help="minutes that do not count, while caches fill")
     parser.add_argument("--browsers", type=int, default=500)
     parser.add_argument("--speed", type=float, default=5, help="of the market; 1 = 200 ticks a second")
     plan = Plan(**vars(parser.parse_args(words)))
