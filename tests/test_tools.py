@@ -28,6 +28,7 @@ def test_an_environment_is_made_once_and_again_only_when_its_file_has_changed(tm
     assert install(folder, file)[:2] == (0, installing)
 
 
+@pytest.mark.slow
 def test_a_broken_environment_is_made_anew(tmp_path: Path) -> None:
     folder, file = tmp_path / "venv", tmp_path / "requirements.txt"
     file.write_text("# nothing\n")
@@ -37,6 +38,7 @@ def test_a_broken_environment_is_made_anew(tmp_path: Path) -> None:
     assert subprocess.run([folder / "bin" / "python", "-m", "pip", "--version"], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_what_pip_cannot_install_is_tried_again_the_next_time(tmp_path: Path) -> None:
     folder, file = tmp_path / "venv", tmp_path / "requirements.txt"
     file.write_text("./nowhere.whl --hash=sha256:00\n")

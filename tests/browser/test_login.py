@@ -16,7 +16,7 @@ SHARE = "NASDAQ:AAPL"
 PASSWORD = "made-up-for-a-test"
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def test_a_viewer_logs_in_and_sees_live_prices_and_logs_out(
     tmp_path: Path, redis_server: RedisServer, database: Database, context: BrowserContext, server: str
 ) -> None:

@@ -58,7 +58,7 @@ def shows_every_bar(page: Page, market: Market) -> None:
     assert page.evaluate("globalThis.sameDocument") is True
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def test_after_a_killed_web_server_the_chart_lacks_no_bar(
     market: Market, database: Database, context: BrowserContext, server: str
 ) -> None:

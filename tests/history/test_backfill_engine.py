@@ -187,6 +187,7 @@ def test_after_a_crash_between_any_two_pages_another_job_goes_on_there(
     assert bars.read(series_of(bars, COIN)).same_as(source.market.last(COIN, MINUTE, 12_000, THIS_MINUTE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pages", [1, 2])
 def test_after_kill_9_the_same_command_fetches_the_rest_alone(
     source: SimulatorServer, bars: BarStore, pages: int
