@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import bson
 import pymongo
@@ -16,6 +16,7 @@ from django.conf import settings
 
 from infrastructure.simulator import SimulatorServer, tokens
 from tests.platform.commands import manage
+from tests.portal import Portal
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -127,19 +128,6 @@ def test_a_token_that_has_expired_without_saying_so(prepared: dict[str, list[byt
 def test_a_token_that_nobody_gave(prepared: dict[str, list[bytes]], source: SimulatorServer) -> None:
     sentence = "TradingView refuses the TRADINGVIEW_AUTH_TOKEN: bad auth token. It may have expired."
     assert failed(source, prepared, TRADINGVIEW_AUTH_TOKEN=FORGED) == (sentence, "failed", sentence)
-
-
-class Portal(BaseHTTPRequestHandler):
-    """A page with 200, whatever is asked."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<!doctype html><title>Please log in</title>")
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def test_a_page_instead_of_data(prepared: dict[str, list[bytes]], source: SimulatorServer) -> None:

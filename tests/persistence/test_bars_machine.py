@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from infrastructure.bars import Bar, Bars
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, Written
 from infrastructure.persistence.bar_documents import TAIL, WEEK_MS
 from tests.persistence.bits import same_bits
+from tests.persistence.machines import run
 
 MINUTE = 60_000
 EDGE = 1_704_067_200_000  # where one chunk ends and the next begins
@@ -118,22 +118,11 @@ def bits(row: tuple[float, ...]) -> bytes:
     return np.array(row, np.float64).tobytes()
 
 
-def run(database: Database, examples: int, steps: int) -> None:
-    machine = type("Bound", (Machine,), {"database": database})
-    options = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(machine, settings=options)
-
-
 def test_the_store_holds_what_a_dictionary_would(database: Database) -> None:
-    run(database, examples=25, steps=15)
+    run(Machine, database, examples=25, steps=15)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_store_holds_what_a_dictionary_would_in_many_runs(database: Database) -> None:
-    run(database, examples=150, steps=40)
+    run(Machine, database, examples=150, steps=40)

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from infrastructure.bars import Bar, Bars
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, CoverageStore, Database, Replaced, Series
 from infrastructure.persistence.bar_documents import WEEK_MS
 from tests.persistence.interposed import Interposed, Killed
+from tests.persistence.machines import run
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "150"))
 MINUTE_MS = 60_000
@@ -298,18 +298,12 @@ def as_bars(content: Content) -> Bars:
     return Bars.from_rows([(time, value, value, value, value, 1.0) for time, value in content.items()])
 
 
-def run(database: Database, examples: int, steps: int) -> None:
-    machine = type("Bound", (Machine,), {"database": database})
-    options = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(machine, settings=options)
-
-
 def test_a_history_holds_what_dictionaries_would(database: Database) -> None:
-    run(database, examples=20, steps=20)
+    run(Machine, database, examples=20, steps=20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_history_holds_what_dictionaries_would_in_many_runs(database: Database) -> None:
     """MACHINE_EXAMPLES makes it longer."""
-    run(database, EXAMPLES, steps=40)
+    run(Machine, database, EXAMPLES, steps=40)

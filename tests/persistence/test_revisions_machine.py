@@ -1,13 +1,13 @@
 """The BarStore against dictionaries, one for each revision, over its operations and switches in any order."""
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from infrastructure.bars import Bar, Bars
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, Replaced, Series
+from tests.persistence.machines import run
 
 MINUTE = INTERVALS["1m"]
 EDGE = 1_704_067_200_000
@@ -127,17 +127,11 @@ def as_bars(rows: list[tuple[int, float]]) -> Bars:
     return Bars.from_rows([(time, price, price, price, price, 1.0) for time, price in dict(rows).items()])
 
 
-def run(database: Database, examples: int, steps: int) -> None:
-    machine = type("Bound", (Machine,), {"database": database})
-    options = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(machine, settings=options)
-
-
 def test_revisions_hold_what_dictionaries_would(database: Database) -> None:
-    run(database, examples=20, steps=20)
+    run(Machine, database, examples=20, steps=20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_revisions_hold_what_dictionaries_would_in_many_runs(database: Database) -> None:
-    run(database, examples=150, steps=40)
+    run(Machine, database, examples=150, steps=40)

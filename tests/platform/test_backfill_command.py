@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from io import StringIO
 from typing import Any
 
@@ -23,6 +23,7 @@ from marketdata.models import BackfillJob, Symbol
 from marketdata.services import backfill_here, upstream
 from tests.platform.commands import command, environment, manage
 from tests.platform.conftest import NOW_MS, add_symbol
+from tests.portal import Portal
 from tests.servers import free_port
 
 MINUTE = INTERVALS["1m"]
@@ -200,21 +201,8 @@ def test_a_source_that_misbehaves_is_said_in_a_sentence_and_nothing_is_written(
             assert nothing_written()
 
 
-class Page(BaseHTTPRequestHandler):
-    """A captive portal, a maintenance page: HTML with 200 whatever is asked."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<!doctype html><title>Please log in</title>")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_page_instead_of_data_is_said_in_a_sentence(bars: BarStore, settings: Any) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as portal:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal:
         threading.Thread(target=portal.serve_forever, daemon=True).start()
         settings.TRADINGVIEW = {**settings.TRADINGVIEW, "websocket_url": f"ws://127.0.0.1:{portal.server_port}/"}
         with pytest.raises(CommandError) as failed:
