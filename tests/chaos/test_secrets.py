@@ -165,7 +165,14 @@ def opened(value: object) -> Iterator[bytes]:
 
 
 def test_nothing_in_redis_shows_a_secret(platform: Platform, secrets: list[bytes]) -> None:
-    read = {"string": "get", "hash": "hgetall", "list": "lrange", "set": "smembers", "zset": "zrange", "stream": "xrange"}
+    read = {
+        "string": "get",
+        "hash": "hgetall",
+        "list": "lrange",
+        "set": "smembers",
+        "zset": "zrange",
+        "stream": "xrange",
+    }
     contents = {}
     for number in (0, 1):
         with redis.Redis(port=platform.store_ports["redis"], db=number) as client:
