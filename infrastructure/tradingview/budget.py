@@ -135,8 +135,8 @@ class RequestBudget(Cache):
         """A request that has no turn of its own: a connection, a call over HTTP."""
         try:
             with redis_errors():
-                self._client.hincrby(_today(), _cause.get(), 1)
-                self._client.expire(_today(), COUNTED_DAYS * 86_400)
+                both = self._client.pipeline(transaction=False)
+                both.hincrby(_today(), _cause.get(), 1).expire(_today(), COUNTED_DAYS * 86_400).execute()
         except InfrastructureError as error:
             logger.warning("a request is not counted: %s", error)
 

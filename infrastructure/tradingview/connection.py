@@ -38,12 +38,13 @@ class _Socket:
         self.until = 0.0  # monotonic seconds
         self.received = 0  # bytes of the present message
         self._socket = plain
-        self._ahead = memoryview(b"")
+        self._room = memoryview(bytearray(READ_BYTES))
+        self._ahead = self._room[:0]
 
     def recv(self, size: int) -> bytes:
         if not self._ahead:
             self._socket.settimeout(max(self.until - time.monotonic(), 0.001))
-            self._ahead = memoryview(self._socket.recv(READ_BYTES))
+            self._ahead = self._room[: self._socket.recv_into(self._room)]
         data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
         self.received += len(data)
         if self.received > MAX_MESSAGE_BYTES:

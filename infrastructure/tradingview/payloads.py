@@ -6,6 +6,7 @@ is most of the speed.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -155,7 +156,7 @@ class SeriesBars(Struct, frozen=True):
     @property
     def first_number(self) -> int:
         """The smallest number of its bars: those of a first answer count from 0, older ones below it."""
-        return min((point.i for point in self.s), default=0)
+        return min(self.s, key=attrgetter("i")).i if self.s else 0
 
     @property
     def close_ms(self) -> int | None:

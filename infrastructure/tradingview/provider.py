@@ -30,6 +30,9 @@ from infrastructure.tradingview.tokens import Tokens
 
 #: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
 RESTS_S = 15.0
+#: Threads that fetch side by side read their answers one after the other: one text's thousands of objects are then gone
+#: before the next one's are made, and nobody waits longer, as they share one interpreter.
+_READING = threading.Lock()
 
 
 class Pacing(Protocol):
@@ -153,7 +156,8 @@ class TradingViewProvider(IDataProvider):
         """Heartbeats are answered meanwhile."""
         turn_s = self._pace.turn_s(self.config.pause_s)
         while (left_s := turn_s - time.monotonic()) > 0:
-            self._exchange(line, left_s)
+            if (text := self._heard(line, left_s)) is not None:
+                self._read(line, text)
         self._gate()
 
     def _until_answered(self, line: Line, request: HistoryRequest) -> History | None:
@@ -166,25 +170,37 @@ class TradingViewProvider(IDataProvider):
                 self._drop()
                 self._tokens.give_up(self._opened_with)
                 raise Unavailable(self._silence(request))
-            for message in self._exchange(line, left_s):
-                if request.concerns(message):
-                    deadline_s = time.monotonic() + self.config.timeout_s
-                page = request.receive(message, now_ms()) or page
+            text = self._heard(line, left_s)
+            if text is None:
+                continue
+            with _READING:
+                for message in self._read(line, text):
+                    if request.concerns(message):
+                        deadline_s = time.monotonic() + self.config.timeout_s
+                    page = request.receive(message, now_ms()) or page
+        with self._dropping():
+            line.flush()  # a heartbeat may have come with the answer
         return page
 
-    def _exchange(self, line: Line, timeout_s: float) -> list[Parameters]:
-        """What came within the time, which may be nothing. Any error here is one of the connection, and ends it."""
-        try:
-            text = line.receive(timeout_s)
-            if text is None:
-                return []
+    def _heard(self, line: Line, timeout_s: float) -> str | None:
+        """None where nothing came in time."""
+        with self._dropping():
+            return line.receive(timeout_s)
+
+    def _read(self, line: Line, text: str) -> list[Parameters]:
+        with self._dropping():
             found = line.session.receive(text, now_ms())
-            line.flush()
             self._used_s = time.monotonic()
             for message in found:
                 if isinstance(message, Malformed):
                     raise message
             return [message for message in found if not isinstance(message, Malformed)]
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Any error here is one of the connection, and ends it."""
+        try:
+            yield
         except InfrastructureError:
             self._drop()
             raise

@@ -2,6 +2,7 @@
 Used by `manage.py backfill` in its own process and by the worker. An identical run asks for nothing."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -28,6 +29,8 @@ from marketdata.services.upstream import UpstreamOff
 logger = logging.getLogger(__name__)
 
 TASK_SHARE = 1 / 3  # of the time its queue gives a task, after which it hands over: a page may take as long again
+#: Of a process's jobs so many deal with the stores at a time: more would take as long, and more memory.
+_AT_THE_STORES = threading.BoundedSemaphore(2)
 
 
 class Interrupted(Exception):
@@ -62,16 +65,22 @@ def run(
     """
     with _bookkeeping(job, when_away), because("backfill" if job.revision is None else "reload"):
         kind = Errand if job.revision is None else Reload
-        errand = kind(job, bars, Database().now_ms() if now_ms is None else now_ms)
-        while ask := errand.next():
+        with _AT_THE_STORES:
+            errand = kind(job, bars, Database().now_ms() if now_ms is None else now_ms)
+        while ask := _next(errand):
             for step in _fetched(errand, ask, provider):
                 on_step(step)
-                if is_late() and errand.next():
+                if is_late() and _next(errand):
                     return False
         errand.complete()
         _checkpoint(job, state=State.DONE, finished_at=timezone.now())
     logger.info("%s: backfilled, %s bars received, %s new", job, job.received, job.new)
     return True
+
+
+def _next(errand: Errand) -> Ask | None:
+    with _AT_THE_STORES:
+        return errand.next()
 
 
 def _fetched(errand: Errand, ask: Ask, provider: IDataProvider) -> Generator[Step]:
@@ -80,9 +89,11 @@ def _fetched(errand: Errand, ask: Ask, provider: IDataProvider) -> Generator[Ste
     pages = provider.pages(job.symbol, interval, bars=ask.bars, start_ms=ask.start_ms, end_ms=ask.end_ms)
     with closing(pages) as pages:  # type: ignore[type-var]  # a generator in all but name
         for page in pages:
-            if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
-                raise Interrupted(f"{job} is {job.state}.")
-            yield _noted(job, page, errand.store(ask, page), errand.held)
+            with _AT_THE_STORES:
+                if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
+                    raise Interrupted(f"{job} is {job.state}.")
+                step = _noted(job, page, errand.store(ask, page), errand.held)
+            yield step
     errand.finish(ask)
 
 
