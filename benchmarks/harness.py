@@ -83,10 +83,13 @@ class Report:
         Console(width=220).print(table)
 
 
-def alternate(sides: Mapping[str, Act], runs: int, *, between: Act | None = None, warm: int = 1) -> dict[str, float]:
+def alternate(
+    sides: Mapping[str, Act], runs: int, *, between: Act | None = None, settle: Act | None = None, warm: int = 1
+) -> dict[str, float]:
     """Median seconds of each side over so many rounds; each round runs all of them, in an order drawn anew.
 
-    `between` comes before each round and is not timed; the first `warm` rounds do not count.
+    `between` comes before each round, `settle` before each run, and neither is timed; the first `warm` rounds do not
+    count.
     """
     taken: dict[str, list[float]] = {name: [] for name in sides}
     order = random.Random(1)
@@ -94,6 +97,8 @@ def alternate(sides: Mapping[str, Act], runs: int, *, between: Act | None = None
         if between:
             between()
         for name in order.sample(list(sides), len(sides)):
+            if settle:
+                settle()
             began = time.perf_counter()
             sides[name]()
             if number >= warm:

@@ -1,5 +1,6 @@
 """The stores that are compared, each with the same few verbs: the platform's, ArcticDB on LMDB, a document per bar."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +32,14 @@ class Ours:
             Database().collection(name).drop()
         self.store.ensure()
 
-    def disk_bytes(self) -> int:
-        """Of data and indexes, after a checkpoint."""
+    def rest(self) -> None:
+        """Until all that was written, by whomever, is on the disk."""
         connection.get_collection("bar_chunk").database.client.admin.command("fsync")
+        os.sync()
+
+    def disk_bytes(self) -> int:
+        """Of data and indexes."""
+        self.rest()
         stats = connection.database.command("collStats", "bar_chunk")
         return int(stats["storageSize"] + stats["totalIndexSize"])
 

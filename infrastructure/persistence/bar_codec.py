@@ -8,7 +8,9 @@ highs and lows as distances from the candle's body, each column in the narrowest
 that are no such decimals are exceptions, written over the result; where they are many the columns stay doubles.
 """
 
+import math
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +38,7 @@ RAW = 255  # "decimals" of columns kept as doubles
 POWERS = 10.0 ** np.arange(10)
 EXACT = 2.0**53  # integers up to here are exact doubles
 SAMPLE = np.arange(64) * 2_654_435_761  # modulo the bars: spread, and in step with no pattern of theirs
+MOST_SCRATCH = 2**17  # values; a larger blob gets room of its own
 MOST_EXCEPTIONS = 0.05  # a share of the values; beyond it doubles take less room
 
 Ints = NDArray[np.int64]
@@ -54,15 +57,16 @@ def encode(bars: Bars) -> bytes:
     n = len(bars)
     out = _Writer()
     first, step = _put_times(out, np.ascontiguousarray(bars.time_ms, np.int64))
-    prices = np.array([bars.open, bars.high, bars.low, bars.close], np.float64)
-    volumes = np.array([bars.volume], np.float64)
-    scaled_prices, scaled_volumes = _scaled(prices), _scaled(volumes)
+    prices = np.stack([bars.open, bars.high, bars.low, bars.close], out=_scratch.take("prices", (4, n), np.float64))
+    volumes = np.ascontiguousarray(bars.volume, np.float64)[None]
+    scaled_prices = _scaled(prices)
     first_close, width = 0, 8
     if scaled_prices is None:
         for column in prices:
             out.put(column, DOUBLES)
     else:
         first_close, width = _put_prices(out, scaled_prices.integers)
+    scaled_volumes = _scaled(volumes)  # not before: what is scaled lies in one room
     out.put(volumes[0], DOUBLES) if scaled_volumes is None else out.put_narrow(scaled_volumes.integers[0])
     at, values = _exceptions(scaled_prices, prices, 0), _exceptions(scaled_volumes, volumes, 4 * n)
     positions, odd = (np.concatenate(pair) for pair in zip(at, values, strict=True))
@@ -117,6 +121,26 @@ def _head(blob: bytes) -> tuple[int, int]:
     if size > LARGEST_BODY:
         raise Malformed("A blob of bars claims an impossible size.", repr(blob))
     return n, size
+
+
+class _Scratch(threading.local):
+    """Room for arithmetic that each blob uses again: fresh pages of memory would take longer than the arithmetic."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[Any]] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Overwritten when that name is taken again by the same thread."""
+        size = math.prod(shape)
+        room = self._kept.get(name)
+        if room is None or room.size < size:
+            room = np.empty(size, dtype)
+            if size <= MOST_SCRATCH:
+                self._kept[name] = room
+        return room[:size].reshape(shape)
+
+
+_scratch = _Scratch()
 
 
 class _Writer:
@@ -267,8 +291,11 @@ def _likely_decimals(values: Doubles) -> list[int]:
 
 def _as_integers(values: Doubles, decimals: int) -> _Scaled:
     power = POWERS[decimals]
-    narrow = np.rint(values * power).astype(np.int32)
-    if np.array_equal((narrow / power).view(np.int64), values.view(np.int64)):  # nearly always: half the work
+    back, narrow = _scratch.take("back", values.shape, np.float64), _scratch.take("narrow", values.shape, np.int32)
+    np.rint(np.multiply(values, power, out=back), out=back)
+    np.copyto(narrow, back, casting="unsafe")
+    np.divide(narrow, power, out=back)
+    if np.array_equal(back.view(np.int64), values.view(np.int64)):  # nearly always: half the work
         return _Scaled(decimals, narrow, None)
     rounded, odd = _rounded(values, power)
     _fill(rounded, ~(np.abs(rounded) < EXACT))

@@ -84,7 +84,7 @@ class Errand:
         return series_of(self._bars, self.job.symbol, self.interval, info)
 
     def _stored(self, series: Series | None, start_ms: int, end_ms: int) -> int:
-        return 0 if series is None else sum(map(len, self._bars.iterate(series, start_ms, end_ms)))
+        return 0 if series is None else self._bars.count(series, start_ms, end_ms)
 
 
 @mongodb_errors()

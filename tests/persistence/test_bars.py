@@ -179,6 +179,8 @@ def test_iteration_gives_the_same_bars_chunk_by_chunk(store: BarStore, series: S
     assert [len(part) for part in parts] == [10_075, 10_080, 3840]
     assert same_bits(Bars.concat(parts), bars[5:24_000])
     assert list(store.iterate(series, START - 5, START)) == []
+    assert store.count(series, START + 5 * MINUTE, START + 24_000 * MINUTE) == 23_995
+    assert store.count(series, START - 5, START) == 0
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, 500, 4840, 4841, 24_999, 25_000, 30_000])

@@ -75,6 +75,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.expected(start, end)
         assert same_bits(self.store.read(self.series, start, end), expected)
         assert same_bits(Bars.concat(list(self.store.iterate(self.series, start, end))), expected)
+        assert self.store.count(self.series, start, end) == len(expected)
 
     @rule(n=st.integers(0, 200), before=st.none() | moment)
     def last(self, n: int, before: int | None) -> None:

@@ -160,8 +160,9 @@ def test_what_was_replaced_is_swept_away_after_its_time(store: BarStore, series:
         lambda store, series: store.read(series),
         lambda store, series: list(store.iterate(series)),
         lambda store, series: store.last(series, 5),
+        lambda store, series: store.count(series),
     ],
-    ids=["read", "iterate", "last"],
+    ids=["read", "iterate", "last", "count"],
 )
 def test_a_series_that_was_swept_away_is_not_read_as_if_it_had_holes(
     store: BarStore, series: Series, read: Callable[[BarStore, Series], object]
