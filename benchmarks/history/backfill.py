@@ -21,7 +21,7 @@ from benchmarks.history.exchange import Exchange, exchange
 from infrastructure.simulator.catalogue import synthetic
 from infrastructure.simulator.market import Market
 
-SERIES, BARS, DELAY_S, RUNS = 20, 20_000, 0.25, 5
+SERIES, BARS, DELAY_S, RUNS = 20, 20_000, 0.25, 9
 PEERS = ("tvkit", "tradingview-sdk", "tvdatafeed-enhanced")
 DEADLINE_S = 300
 TRIES = 3  # a client may give up on a busy machine; what failed is told and not counted

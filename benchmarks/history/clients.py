@@ -31,18 +31,17 @@ def summary(times_s: Sequence[int], closes: Iterable[float]) -> Summary:
 
 
 def ours(bars: int, at_once: int, symbols: list[str]) -> Client:
-    """Backfill jobs, as a worker runs them: each page is checked, stored and noted before the next is asked for."""
+    """As `manage.py backfill` does it: each page is checked, stored and noted before the next is asked for."""
     os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "TRADINGVIEW_WEBSOCKET_URL": WEBSOCKET}
     os.environ["TRADINGVIEW_PAUSE_S"] = "0"
     import django
 
     django.setup()
     from benchmarks.history.data import MINUTE
-    from benchmarks.history.exchange import NOW_MS
     from infrastructure.persistence import Database
     from marketdata.models import BackfillJob
-    from marketdata.providers import get_provider
-    from marketdata.services import backfill, backfill_jobs, series, upstream
+    from marketdata.services import backfill_here, backfill_jobs, series, upstream
+    from marketdata.services.side_by_side import Ended
 
     store = series.store()
     store.ensure()
@@ -50,15 +49,14 @@ def ours(bars: int, at_once: int, symbols: list[str]) -> Client:
         Database().collection(name).delete_many({})
     upstream.check()
 
-    def run(symbol: str) -> None:
-        job = BackfillJob(symbol=symbol, interval="1m", bars=bars - 1)  # a forming bar is not stored
-        backfill_jobs.start_here(job)
-        with get_provider() as provider:
-            backfill.run(job, provider, store, now_ms=NOW_MS)
-
     def fetch() -> None:
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(run, symbols))
+        jobs = [BackfillJob(symbol=symbol, interval="1m", bars=bars - 1) for symbol in symbols]  # but the forming bar
+        for job in jobs:
+            backfill_jobs.reserve(job)
+        with backfill_here.working(jobs, at_once) as threads:
+            for _, event in threads:
+                if isinstance(event, Ended) and event.error:
+                    raise event.error
 
     def stored() -> dict[str, Summary]:
         found = {one.symbol: store.read(one) for one in store.all_series() if one.interval == MINUTE}

@@ -6,7 +6,6 @@ is most of the speed.
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -155,8 +154,8 @@ class SeriesBars(Struct, frozen=True):
 
     @property
     def first_number(self) -> int:
-        """The smallest number of its bars: those of a first answer count from 0, older ones below it."""
-        return min(self.s, key=attrgetter("i")).i if self.s else 0
+        """The smallest number of its bars, which are in order: those of a first answer count from 0, older ones below."""
+        return min(self.s[0].i, self.s[-1].i) if self.s else 0
 
     @property
     def close_ms(self) -> int | None:

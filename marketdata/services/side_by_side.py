@@ -21,7 +21,7 @@ T = TypeVar("T")
 Tell = Callable[[Any], None]
 
 AT_ONCE = 2  # politely
-MOST_AT_ONCE = 16
+MOST_AT_ONCE = 20
 TOLD = 1000
 STOP_S = 2.0  # for threads that are between two steps; the others end with the process
 LOOK_S = 0.2
