@@ -154,7 +154,7 @@ class SeriesBars(Struct, frozen=True):
 
     @property
     def first_number(self) -> int:
-        """The smallest number of its bars, which are in order: those of a first answer count from 0, older ones below."""
+        """The smallest number of its bars, which come in order: a first answer counts from 0, older ones go below."""
         return min(self.s[0].i, self.s[-1].i) if self.s else 0
 
     @property
