@@ -38,6 +38,7 @@ RAW = 255  # "decimals" of columns kept as doubles
 POWERS = 10.0 ** np.arange(10)
 EXACT = 2.0**53  # integers up to here are exact doubles
 SAMPLE = np.arange(64) * 2_654_435_761  # modulo the bars: spread, and in step with no pattern of theirs
+ACCELERATION = 32  # of LZ4
 MOST_SCRATCH = 2**17  # values; a larger blob gets room of its own
 MOST_EXCEPTIONS = 0.05  # a share of the values; beyond it doubles take less room
 
@@ -75,8 +76,13 @@ def encode(bars: Bars) -> bytes:
     decimals = (RAW if scaled is None else scaled.decimals for scaled in (scaled_prices, scaled_volumes))
     head = BODY.pack(first, step, first_close, len(odd), *decimals, width, *out.kinds)
     body = b"".join((head, *out.parts))
-    sizes, packed = struct.pack("<II", n, len(body)), lz4.block.compress(body, store_size=False)
+    sizes, packed = struct.pack("<II", n, len(body)), _packed(body)
     return b"".join((struct.pack("<BI", VERSION, zlib.crc32(packed, zlib.crc32(sizes))), sizes, packed))
+
+
+def _packed(body: bytes) -> bytes:
+    """Hastily: a tenth more bytes in a fifth of the time, and fewer on the disk, where zstd packs them again."""
+    return lz4.block.compress(body, mode="fast", acceleration=ACCELERATION, store_size=False)
 
 
 def count(blob: bytes) -> int:
