@@ -8,9 +8,7 @@ highs and lows as distances from the candle's body, each column in the narrowest
 that are no such decimals are exceptions, written over the result; where they are many the columns stay doubles.
 """
 
-import math
 import struct
-import threading
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from infrastructure.bars import Bars
 from infrastructure.errors import Malformed
+from infrastructure.persistence.scratch import Scratch, borrowed
 
 VERSION = 1
 HEAD = struct.Struct("<BIII")
@@ -39,7 +38,6 @@ POWERS = 10.0 ** np.arange(10)
 EXACT = 2.0**53  # integers up to here are exact doubles
 SAMPLE = np.arange(64) * 2_654_435_761  # modulo the bars: spread, and in step with no pattern of theirs
 ACCELERATION = 32  # of LZ4
-MOST_SCRATCH = 2**17  # values; a larger blob gets room of its own
 MOST_EXCEPTIONS = 0.05  # a share of the values; beyond it doubles take less room
 
 Ints = NDArray[np.int64]
@@ -55,19 +53,24 @@ def allocate(n: int) -> Bars:
 
 @np.errstate(all="ignore")
 def encode(bars: Bars) -> bytes:
+    with borrowed() as scratch:
+        return _encode(bars, scratch)
+
+
+def _encode(bars: Bars, scratch: Scratch) -> bytes:
     n = len(bars)
     out = _Writer()
     first, step = _put_times(out, np.ascontiguousarray(bars.time_ms, np.int64))
-    prices = np.stack([bars.open, bars.high, bars.low, bars.close], out=_scratch.take("prices", (4, n), np.float64))
+    prices = np.stack([bars.open, bars.high, bars.low, bars.close], out=scratch.take("prices", (4, n), np.float64))
     volumes = np.ascontiguousarray(bars.volume, np.float64)[None]
-    scaled_prices = _scaled(prices)
+    scaled_prices = _scaled(prices, scratch)
     first_close, width = 0, 8
     if scaled_prices is None:
         for column in prices:
             out.put(column, DOUBLES)
     else:
         first_close, width = _put_prices(out, scaled_prices.integers)
-    scaled_volumes = _scaled(volumes)  # not before: what is scaled lies in one room
+    scaled_volumes = _scaled(volumes, scratch)  # not before: what is scaled lies in one room
     out.put(volumes[0], DOUBLES) if scaled_volumes is None else out.put_narrow(scaled_volumes.integers[0])
     at, values = _exceptions(scaled_prices, prices, 0), _exceptions(scaled_volumes, volumes, 4 * n)
     positions, odd = (np.concatenate(pair) for pair in zip(at, values, strict=True))
@@ -127,26 +130,6 @@ def _head(blob: bytes) -> tuple[int, int]:
     if size > LARGEST_BODY:
         raise Malformed("A blob of bars claims an impossible size.", repr(blob))
     return n, size
-
-
-class _Scratch(threading.local):
-    """Room for arithmetic that each blob uses again: fresh pages of memory would take longer than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, NDArray[Any]] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Overwritten when that name is taken again by the same thread."""
-        size = math.prod(shape)
-        room = self._kept.get(name)
-        if room is None or room.size < size:
-            room = np.empty(size, dtype)
-            if size <= MOST_SCRATCH:
-                self._kept[name] = room
-        return room[:size].reshape(shape)
-
-
-_scratch = _Scratch()
 
 
 class _Writer:
@@ -279,10 +262,10 @@ class _Scaled:
     odd: NDArray[np.bool_] | None
 
 
-def _scaled(values: Doubles) -> _Scaled | None:
+def _scaled(values: Doubles, scratch: Scratch) -> _Scaled | None:
     """Rows of one length, as integers of one scale; None where doubles take less room."""
     for decimals in _likely_decimals(values):
-        scaled = _as_integers(values, decimals)
+        scaled = _as_integers(values, decimals, scratch)
         if scaled.odd is None or scaled.odd.sum() <= MOST_EXCEPTIONS * scaled.odd.size:
             return scaled
     return None
@@ -295,9 +278,9 @@ def _likely_decimals(values: Doubles) -> list[int]:
     return [int(decimals) for decimals in np.flatnonzero(odd.sum(axis=1) <= MOST_EXCEPTIONS * sample.size)]
 
 
-def _as_integers(values: Doubles, decimals: int) -> _Scaled:
+def _as_integers(values: Doubles, decimals: int, scratch: Scratch) -> _Scaled:
     power = POWERS[decimals]
-    back, narrow = _scratch.take("back", values.shape, np.float64), _scratch.take("narrow", values.shape, np.int32)
+    back, narrow = scratch.take("back", values.shape, np.float64), scratch.take("narrow", values.shape, np.int32)
     np.rint(np.multiply(values, power, out=back), out=back)
     np.copyto(narrow, back, casting="unsafe")
     np.divide(narrow, power, out=back)
