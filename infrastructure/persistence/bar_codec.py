@@ -10,7 +10,6 @@ that are no such decimals are exceptions, written over the result; where they ar
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import lz4.block
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from infrastructure.bars import Bars
 from infrastructure.errors import Malformed
+from infrastructure.persistence.decimals import POWERS, AnyInts, Ints, exceptions, scaled
 from infrastructure.persistence.scratch import Scratch, borrowed
 
 VERSION = 1
@@ -34,15 +34,7 @@ LIMITS = tuple((int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in
 DOUBLES, ABSENT = 8, 9  # other kinds of a column; below 4 they are indexes of INTEGERS
 WIDTHS: dict[int, Any] = {4: np.int32, 8: np.int64}
 RAW = 255  # "decimals" of columns kept as doubles
-POWERS = 10.0 ** np.arange(10)
-EXACT = 2.0**53  # integers up to here are exact doubles
-SAMPLE = np.arange(64) * 2_654_435_761  # modulo the bars: spread, and in step with no pattern of theirs
 ACCELERATION = 32  # of LZ4
-MOST_EXCEPTIONS = 0.05  # a share of the values; beyond it doubles take less room
-
-Ints = NDArray[np.int64]
-AnyInts = NDArray[np.int32] | NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 
 def allocate(n: int) -> Bars:
@@ -63,20 +55,20 @@ def _encode(bars: Bars, scratch: Scratch) -> bytes:
     first, step = _put_times(out, np.ascontiguousarray(bars.time_ms, np.int64))
     prices = np.stack([bars.open, bars.high, bars.low, bars.close], out=scratch.take("prices", (4, n), np.float64))
     volumes = np.ascontiguousarray(bars.volume, np.float64)[None]
-    scaled_prices = _scaled(prices, scratch)
+    scaled_prices = scaled(prices, scratch)
     first_close, width = 0, 8
     if scaled_prices is None:
         for column in prices:
             out.put(column, DOUBLES)
     else:
         first_close, width = _put_prices(out, scaled_prices.integers)
-    scaled_volumes = _scaled(volumes, scratch)  # not before: what is scaled lies in one room
+    scaled_volumes = scaled(volumes, scratch)  # not before: what is scaled lies in one room
     out.put(volumes[0], DOUBLES) if scaled_volumes is None else out.put_narrow(scaled_volumes.integers[0])
-    at, values = _exceptions(scaled_prices, prices, 0), _exceptions(scaled_volumes, volumes, 4 * n)
+    at, values = exceptions(scaled_prices, prices, 0), exceptions(scaled_volumes, volumes, 4 * n)
     positions, odd = (np.concatenate(pair) for pair in zip(at, values, strict=True))
     out.pad(positions.astype("<u4"))
     out.pad(odd.astype("<f8"))
-    decimals = (RAW if scaled is None else scaled.decimals for scaled in (scaled_prices, scaled_volumes))
+    decimals = (RAW if one is None else one.decimals for one in (scaled_prices, scaled_volumes))
     head = BODY.pack(first, step, first_close, len(odd), *decimals, width, *out.kinds)
     body = b"".join((head, *out.parts))
     sizes, packed = struct.pack("<II", n, len(body)), _packed(body)
@@ -251,64 +243,3 @@ def _put_prices(out: _Writer, prices: AnyInts) -> tuple[int, int]:
     out.put_narrow(high - np.maximum(open_, close))
     out.put_narrow(np.minimum(open_, close) - low)
     return int(close[0]) if close.size else 0, 4 if narrow else 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Scaled:
-    """values = integers / 10**decimals, but for those marked as odd (None: all are)."""
-
-    decimals: int
-    integers: AnyInts
-    odd: NDArray[np.bool_] | None
-
-
-def _scaled(values: Doubles, scratch: Scratch) -> _Scaled | None:
-    """Rows of one length, as integers of one scale; None where doubles take less room."""
-    for decimals in _likely_decimals(values):
-        scaled = _as_integers(values, decimals, scratch)
-        if scaled.odd is None or scaled.odd.sum() <= MOST_EXCEPTIONS * scaled.odd.size:
-            return scaled
-    return None
-
-
-def _likely_decimals(values: Doubles) -> list[int]:
-    """Those with which most of a sample are exact."""
-    sample = values[:, SAMPLE % max(values.shape[1], 1)].ravel() if values.size else np.zeros(1)
-    odd = _rounded(sample, POWERS[:, None])[1]
-    return [int(decimals) for decimals in np.flatnonzero(odd.sum(axis=1) <= MOST_EXCEPTIONS * sample.size)]
-
-
-def _as_integers(values: Doubles, decimals: int, scratch: Scratch) -> _Scaled:
-    power = POWERS[decimals]
-    back, narrow = scratch.take("back", values.shape, np.float64), scratch.take("narrow", values.shape, np.int32)
-    np.rint(np.multiply(values, power, out=back), out=back)
-    np.copyto(narrow, back, casting="unsafe")
-    np.divide(narrow, power, out=back)
-    if np.array_equal(back.view(np.int64), values.view(np.int64)):  # nearly always: half the work
-        return _Scaled(decimals, narrow, None)
-    rounded, odd = _rounded(values, power)
-    _fill(rounded, ~(np.abs(rounded) < EXACT))
-    return _Scaled(decimals, rounded.astype(np.int64), odd)
-
-
-def _rounded(values: Doubles, power: Any) -> tuple[Doubles, NDArray[np.bool_]]:
-    """values * power without fractions, and which of these do not give the value back: NaN and infinity too."""
-    rounded = np.rint(values * power) + 0.0  # an integer has no -0.0: make it differ here, so that it is odd
-    back = rounded / power
-    return rounded, ~(np.abs(rounded) < EXACT) | (back.view(np.int64) != values.view(np.int64))
-
-
-def _fill(rows: Doubles, lost: NDArray[np.bool_]) -> None:
-    """Puts the value before (or 0) where there is no usable one, so that a step there needs no wide integer."""
-    rows[:, 0][lost[:, 0]] = 0
-    kept = ~lost
-    kept[:, 0] = True
-    before = np.maximum.accumulate(np.where(kept, np.arange(rows.shape[1]), 0), axis=1)
-    rows[:] = np.take_along_axis(rows, before, axis=1)
-
-
-def _exceptions(scaled: _Scaled | None, values: Doubles, offset: int) -> tuple[Ints, Doubles]:
-    if scaled is None or scaled.odd is None:
-        return np.empty(0, np.int64), np.empty(0)
-    positions = np.flatnonzero(scaled.odd)
-    return positions + offset, values.ravel()[positions]

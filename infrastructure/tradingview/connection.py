@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -116,10 +117,9 @@ class Connection:
     def close(self) -> None:
         self._socket.until = time.monotonic() + CLOSE_S
         try:
-            if self._driver.connected:
-                self._driver.send_close()
-        except DRIVER_ERRORS:
-            pass  # it was dead already
+            with suppress(*DRIVER_ERRORS):  # the goodbye is a courtesy: a connection that is dead already gets none
+                if self._driver.connected:
+                    self._driver.send_close()
         finally:
             self._driver.shutdown()
 

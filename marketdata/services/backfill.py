@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 TASK_SHARE = 1 / 3  # of the time its queue gives a task, after which it hands over: a page may take as long again
 #: Of a process's jobs so many deal with the stores at a time: more would take as long, and more memory.
-AT_THE_STORES = threading.BoundedSemaphore(2)
+_AT_THE_STORES = threading.BoundedSemaphore(2)
 
 
 class Interrupted(Exception):
@@ -65,7 +65,7 @@ def run(
     """
     with _bookkeeping(job, when_away), because("backfill" if job.revision is None else "reload"):
         kind = Errand if job.revision is None else Reload
-        with AT_THE_STORES:
+        with _AT_THE_STORES:
             errand = kind(job, bars, Database().now_ms() if now_ms is None else now_ms)
         while ask := _next(errand):
             for step in _fetched(errand, ask, provider):
@@ -79,7 +79,7 @@ def run(
 
 
 def _next(errand: Errand) -> Ask | None:
-    with AT_THE_STORES:
+    with _AT_THE_STORES:
         return errand.next()
 
 
@@ -89,7 +89,7 @@ def _fetched(errand: Errand, ask: Ask, provider: IDataProvider) -> Generator[Ste
     pages = provider.pages(job.symbol, interval, bars=ask.bars, start_ms=ask.start_ms, end_ms=ask.end_ms)
     with closing(pages) as pages:  # type: ignore[type-var]  # a generator in all but name
         for page in pages:
-            with AT_THE_STORES:
+            with _AT_THE_STORES:
                 if not backfill_jobs.is_running(job):  # a person may have stopped it while this page was on its way
                     raise Interrupted(f"{job} is {job.state}.")
                 step = _noted(job, page, errand.store(ask, page), errand.held)

@@ -53,17 +53,12 @@ def working(jobs: Sequence[BackfillJob], at_once: int) -> SideBySide[None]:
     return threads
 
 
-def _begun(job: BackfillJob) -> bool:
-    with backfill.AT_THE_STORES:
-        return backfill_jobs.begin(job)
-
-
 def _patiently(job: BackfillJob, provider: IDataProvider, tell: Tell, stop: threading.Event) -> None:
     def on_step(step: Step) -> None:
         tell(Paged(step, backfill_jobs.progress(job, timezone.now())))
 
     failures = 0
-    while _begun(job):
+    while backfill_jobs.begin(job):
         requests = job.requests
         try:
             backfill.run(job, provider, store(), on_step=on_step, is_late=stop.is_set)

@@ -86,12 +86,6 @@ def begin(job: BackfillJob) -> bool:
     return advance(job, (State.PAUSED,), state=State.RUNNING, error="", started_at=job.started_at or now, beat_at=now)
 
 
-def start_here(job: BackfillJob) -> None:
-    """`reserve` and `begin` at once."""
-    reserve(job)
-    begin(job)
-
-
 def interrupt(job: BackfillJob) -> BackfillJob:
     """The process that works on it, or has reserved it, ends: its next step changes nothing. Gives it as it is now."""
     with mongodb_errors():

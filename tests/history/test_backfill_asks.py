@@ -19,6 +19,7 @@ from marketdata.models import BackfillJob
 from marketdata.providers import get_provider
 from marketdata.services import backfill, backfill_jobs
 from marketdata.services.backfill import Interrupted, Step
+from tests.history.jobs import start_here
 from tests.platform.commands import command, environment, manage
 from tests.platform.conftest import NOW_MS, add_symbol
 
@@ -34,7 +35,7 @@ def asked() -> int:
 
 
 def run(job: BackfillJob, provider: IDataProvider, store: BarStore, on_step: Callable[[Step], None]) -> None:
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS, on_step=on_step)
 
 

@@ -12,8 +12,9 @@ from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.base import History
 from marketdata.models import BackfillJob, Symbol
-from marketdata.services import backfill, backfill_jobs, pulls, upstream
+from marketdata.services import backfill, pulls, upstream
 from marketdata.services.backfill import Step
+from tests.history.jobs import start_here
 from tests.platform.commands import command, environment, manage
 from tests.platform.conftest import NOW_MS, add_symbol
 
@@ -24,7 +25,7 @@ THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
 
 def run(provider: IDataProvider, store: BarStore, key: str, interval: str = "1m", **wish: Any) -> BackfillJob:
     job = BackfillJob(symbol=key, interval=interval, **wish)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS)
     assert job.state == "done"
     return job
@@ -151,7 +152,7 @@ def test_a_new_bar_costs_one_request(provider: IDataProvider, source: SimulatorS
     source.clock.at_ms = NOW_MS + 2 * MINUTE_MS
     provider.close()  # the server tells its time as a connection begins
     job = BackfillJob(symbol=COIN, interval="1m", bars=100)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, bars, now_ms=NOW_MS + 2 * MINUTE_MS)
     assert told(job) == (1, 2, 2)
 
@@ -178,7 +179,7 @@ def test_after_a_crash_between_any_two_pages_another_job_goes_on_there(
 
     for _ in range(3):
         job = BackfillJob(symbol=COIN, interval="1m", bars=12_000)
-        backfill_jobs.start_here(job)
+        start_here(job)
         with pytest.raises(Crash):
             backfill.run(job, provider, bars, now_ms=NOW_MS, on_step=crash)
         requests += job.requests

@@ -22,6 +22,7 @@ from infrastructure.tradingview.budget import RequestBudget
 from marketdata.models import BackfillJob, Symbol
 from marketdata.services import backfill as engine
 from marketdata.services import backfill_jobs, forecast
+from tests.history.jobs import start_here
 from tests.platform.commands import command, environment, manage
 from tests.platform.conftest import NOW_MS, add_symbol
 
@@ -191,7 +192,7 @@ def test_a_plan_asks_nothing_writes_nothing_and_is_what_then_happens(
     monkeypatch.setattr(Database, "now_ms", lambda self: NOW_MS)  # the clock of the store is that of the source
     for key, limits in before:
         job = BackfillJob(**{"symbol": key, "interval": "1m", **limits})
-        backfill_jobs.start_here(job)
+        start_here(job)
         engine.run(job, provider, bars)
     asked, there, connections = requests(), everything(), source.connections
     plan = json.loads(backfill(*wish, "--dry-run", "--json"))
@@ -229,7 +230,7 @@ def test_a_plan_is_shown_to_people(known: None, provider: IDataProvider, bars: B
 def test_gaps_alone_are_filled(known: None, provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> None:
     for start in (DAY - 2 * DAY_MS, DAY):
         job = BackfillJob(symbol=SHARE, interval="1m", start_at=from_ms(start), end_at=from_ms(start + DAY_MS))
-        backfill_jobs.start_here(job)
+        start_here(job)
         engine.run(job, provider, bars, now_ms=NOW_MS)
     (row,) = series_of("--all", "--gaps")
     whole = source.market.bars(SHARE, MINUTE, DAY - DAY_MS, DAY)

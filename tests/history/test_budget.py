@@ -19,7 +19,8 @@ from infrastructure.tradingview.budget import LEAST_PAUSE_S, LONGEST_WAIT_S, REC
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.pace import Pace
 from marketdata.models import BackfillJob, Symbol
-from marketdata.services import backfill, backfill_jobs, pulls, quotes, symbols
+from marketdata.services import backfill, pulls, quotes, symbols
+from tests.history.jobs import start_here
 from tests.persistence.conftest import RedisServer, redis_server
 from tests.platform.conftest import NOW_MS, add_symbol
 
@@ -182,7 +183,7 @@ def test_every_request_is_counted_by_its_cause(
     symbols.refresh(provider, [COIN])
     pulls.pull(provider, bars, INTERVALS["1m"], NOW_MS)
     job = BackfillJob(symbol=COIN, interval="1m", bars=12_000)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, bars, now_ms=NOW_MS)
     quotes.refresh(provider, NOW_MS)
     provider.search("btc")
@@ -191,7 +192,7 @@ def test_every_request_is_counted_by_its_cause(
     assert counts == {TODAY: {"backfill": job.requests, "other": 3, "pull": 1, "quotes": 1, "symbols": 1}}
     assert Symbol.objects.get().error == ""
     again = BackfillJob(symbol=COIN, interval="1m", bars=12_000)
-    backfill_jobs.start_here(again)
+    start_here(again)
     backfill.run(again, provider, bars, now_ms=NOW_MS)
     assert RequestBudget.from_settings().state().counts == counts
 

@@ -13,9 +13,10 @@ from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.base import History
 from marketdata.models import BackfillJob
-from marketdata.services import backfill, backfill_jobs, pulls
+from marketdata.services import backfill, pulls
 from marketdata.services.coverage import SETTLE_MS, Asked
 from tests.history.dying import killed_after
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
@@ -194,5 +195,5 @@ def test_wherever_a_process_dies_nothing_is_covered_that_is_not_stored_and_the_n
 
 def fill(provider: IDataProvider, store: BarStore, **wish: object) -> None:
     job = BackfillJob(symbol=COIN, interval="1m", **wish)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS)

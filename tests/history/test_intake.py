@@ -10,9 +10,10 @@ from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.base import BarUpdate, History
 from marketdata.live.series import SeriesOf
 from marketdata.models import BackfillJob, Finding
-from marketdata.services import backfill, backfill_jobs, intake, pulls
+from marketdata.services import backfill, intake, pulls
 from marketdata.services.bar_checks import Fault
 from marketdata.services.series import series_of
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE = INTERVALS["1m"]
@@ -70,7 +71,7 @@ def test_backfills_and_pulls_set_aside_what_cannot_be_true(
 ) -> None:
     liar = Spoiling(provider)
     job = BackfillJob(symbol=COIN, interval="1m", bars=6000)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, liar, bars)  # type: ignore[arg-type]
     add_symbol(provider, SHARE, "1m")
     pulls.pull(liar, bars, MINUTE, NOW_MS)  # type: ignore[arg-type]
@@ -114,7 +115,7 @@ def test_closed_and_future_are_decided_by_the_clock_of_the_server(
     for name in ("1m", "1h", "1d", "1w"):
         interval = INTERVALS[name]
         job = BackfillJob(symbol=COIN, interval=name, bars=20)
-        backfill_jobs.start_here(job)
+        start_here(job)
         backfill.run(job, provider, bars)
         series = bars.find(COIN, interval)
         assert series is not None

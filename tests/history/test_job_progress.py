@@ -7,8 +7,9 @@ from infrastructure.persistence import BarStore
 from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import BackfillJob
-from marketdata.services import backfill, backfill_jobs
+from marketdata.services import backfill
 from marketdata.services.backfill_jobs import Progress, progress
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 NOW = datetime(2026, 11, 19, tzinfo=UTC)
@@ -41,7 +42,7 @@ def test_a_job_knows_what_was_there_before_it_and_how_long_was_worked_on_it(
     add_symbol(provider, COIN)
     for count in (300, 1000):
         job = BackfillJob(symbol=COIN, interval="1m", bars=count)
-        backfill_jobs.start_here(job)
+        start_here(job)
         backfill.run(job, provider, bars, now_ms=NOW_MS)
     job.refresh_from_db()
     assert (job.held, job.received) == (300, 700)

@@ -21,6 +21,7 @@ from marketdata.services import backfill, backfill_jobs
 from marketdata.services.pulls import FIRST_BARS, Pulled, pull
 from marketdata.services.rebasing import factor, rescaled, volume_factor
 from tests.history.dying import killed_after
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
@@ -216,12 +217,12 @@ def test_a_reload_that_died_goes_on_in_its_draft_and_one_that_switched_is_done(
     with pytest.raises(Crash):
         backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS, on_step=crash)
     assert (job.state, job.revision, job.requests) == ("failed", 2, 1)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
     assert (job.state, job.revision, job.requests, series_of(bars).revision) == ("done", 2, 1, 2)
     BackfillJob.objects.filter(pk=job.pk).update(state=State.FAILED)  # as if it had died just after the switch
     job.refresh_from_db()
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, bars, now_ms=NOW_MS + MINUTE_MS)
     assert (job.state, job.requests, series_of(bars).revision) == ("done", 1, 2)
 
@@ -236,7 +237,7 @@ def test_wherever_a_reload_dies_readers_have_the_old_history_or_the_new_one(
         with killed_after(writes, monkeypatch) as killed:
             pull(provider, bars, MINUTE, now_ms, only=frozenset([COIN]))
             for job in BackfillJob.objects.exclude(state=State.DONE):
-                backfill_jobs.start_here(job)
+                start_here(job)
                 backfill.run(job, provider, bars, now_ms=now_ms)
         series = series_of(bars)
         assert bars.read(series).same_as(old if series.revision == 1 else new)
@@ -315,7 +316,7 @@ def test_a_reload_that_dies_while_it_carries_old_bars_over_carries_all_of_them(
     (job,) = BackfillJob.objects.all()
     for writes in itertools.count(1):  # the first one is a page of the source
         try:
-            backfill_jobs.start_here(job)
+            start_here(job)
             backfill.run(job, provider, Dying(writes), now_ms=NOW_MS + MINUTE_MS)
             break
         except Crash:

@@ -17,9 +17,10 @@ from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.hours import TradingHours
 from marketdata import tasks
 from marketdata.models import BackfillJob, Finding
-from marketdata.services import backfill, backfill_jobs, derived
+from marketdata.services import backfill, derived
 from marketdata.services.derived import Derived
 from marketdata.services.resampling import is_multiple, resampled
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 COIN, SHARE = "BINANCE:BTCUSDT", "NASDAQ:AAPL"
@@ -90,7 +91,7 @@ def made(provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> De
 def fetch(provider: IDataProvider, store: BarStore, key: str, interval: str, count: int) -> None:
     add_symbol(provider, key)
     job = BackfillJob(symbol=key, interval=interval, bars=count)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS)
 
 

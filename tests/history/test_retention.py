@@ -14,9 +14,10 @@ from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from marketdata import tasks
 from marketdata.models import BackfillJob, Symbol
-from marketdata.services import backfill, backfill_jobs, pulls, retention, schedules
+from marketdata.services import backfill, pulls, retention, schedules
 from marketdata.services.holdings import holdings
 from tests.history.dying import killed_after
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 COIN = "BINANCE:BTCUSDT"
@@ -154,7 +155,7 @@ def hourly(bars: BarStore) -> Series:
 
 def fill(provider: IDataProvider, store: BarStore, **wish: object) -> BackfillJob:
     job = BackfillJob(symbol=COIN, interval="1h", **wish)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS)
     return job
 

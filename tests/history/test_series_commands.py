@@ -12,8 +12,9 @@ from infrastructure.simulator import SimulatorServer
 from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import BackfillJob
-from marketdata.services import backfill, backfill_jobs
+from marketdata.services import backfill
 from marketdata.services.holdings import holdings
+from tests.history.jobs import start_here
 from tests.platform.conftest import NOW_MS, add_symbol
 
 SHARE, COIN, YOUNG = "NASDAQ:AAPL", "BINANCE:BTCUSDT", "NASDAQ:NEWCO"
@@ -28,7 +29,7 @@ def manage(*arguments: str) -> str:
 
 def fetch(provider: IDataProvider, store: BarStore, key: str, interval: str, **wish: Any) -> None:
     job = BackfillJob(symbol=key, interval=interval, **wish)
-    backfill_jobs.start_here(job)
+    start_here(job)
     backfill.run(job, provider, store, now_ms=NOW_MS)
 
 

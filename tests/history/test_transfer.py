@@ -21,7 +21,8 @@ from infrastructure.persistence.bar_documents import EARLIEST_MS, LATEST_MS
 from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview import IDataProvider
 from marketdata.models import BackfillJob, Finding
-from marketdata.services import backfill, backfill_jobs, transfer
+from marketdata.services import backfill, transfer
+from tests.history.jobs import start_here
 from tests.persistence.bits import same_bits
 from tests.platform.conftest import NOW_MS, add_symbol
 
@@ -190,7 +191,7 @@ def filled(provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> 
     for key in (COIN, SHARE, INDEX):
         add_symbol(provider, key)
         job = BackfillJob(symbol=key, interval="1m", bars=3000)
-        backfill_jobs.start_here(job)
+        start_here(job)
         backfill.run(job, provider, bars, now_ms=NOW_MS)
     return bars
 

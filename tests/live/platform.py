@@ -92,12 +92,10 @@ class Client:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with suppress(OSError, InvalidMessage, InvalidStatus):  # the server is not there (yet): try again
                 async with connect(self._url, origin=self._origin, compression=None) as socket:
                     self.connections += 1
                     await self._listen(socket)
-            except (OSError, InvalidMessage, InvalidStatus):
-                pass  # the server is not there (yet)
             await asyncio.sleep(0.05)
 
     async def _listen(self, socket: ClientConnection) -> None:
