@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from typing import Any
 
 from marketdata.live import protocol
+from marketdata.live.door import Door
 from marketdata.live.errors import Code
-from marketdata.live.frames import HOLE, NOTHING, AsgiMessage, Frames
+from marketdata.live.frames import HOLE, NOTHING, AsgiMessage, Frames, framed
 
 OUTBOX = 64
 CLOSED_BARS = 2000
@@ -42,13 +43,13 @@ def _rest(step: Generator[Any, Any, None], pending: Any) -> Generator[Any, Any, 
 class Connection:
     """`send` is the ASGI send; `cut` ends the consumer without another word. Times are the hub's clock in seconds.
 
-    `write` takes a ready-made frame, or says False: then, and without it, `send` is the way.
+    Ready-made frames take the `door` while it is open; else, and without one, `send` is the way.
     """
 
     __slots__ = (  # there are thousands
-        "__weakref__", "_clock", "_closed", "_cut", "_due_bars", "_due_quotes", "_hole", "_outbox", "_send", "_sending",
-        "_snapshot_bars", "_snapshot_quotes", "_up_to_date", "_write", "bars", "busy_since", "heard_at",
-        "over", "pinged_at", "pings", "quotes",
+        "__weakref__", "_clock", "_closed", "_cut", "_door", "_due_bars", "_due_quotes", "_hole", "_outbox", "_send",
+        "_sending", "_snapshot_bars", "_snapshot_quotes", "bars", "busy_since", "heard_at", "on_behind", "over",
+        "pinged_at", "quotes",
     )  # fmt: skip
 
     def __init__(
@@ -57,19 +58,22 @@ class Connection:
         cut: Callable[[], None],
         now: float,
         clock: Callable[[], float],
-        write: Callable[[bytes], bool] | None = None,
+        door: Door | None = None,
     ) -> None:
         self._send = send
-        self._write = write
+        self._door = door
+        if door is not None:
+            door.on_shut = self._fall_behind
         self._cut = cut
         self._clock = clock
         self.quotes: frozenset[str] = NOTHING
         self.bars: frozenset[str] = NOTHING
         self.heard_at = now
         self.pinged_at = now
-        self.pings = 0
         self.busy_since: float | None = None
         self.over = False  # nothing more is sent: closing, cut off, or the client has gone
+        #: Called whenever it may no longer be written to directly, and whenever it is owed something.
+        self.on_behind: Callable[[Connection], None] | None = None
         self._outbox: deque[AsgiMessage] = deque()
         self._closed: deque[tuple[str, str]] = deque()
         self._hole = False  # the next snapshot says that closed bars may have been missed
@@ -78,7 +82,6 @@ class Connection:
         self._snapshot_quotes: frozenset[str] = NOTHING
         self._snapshot_bars: frozenset[str] = NOTHING
         self._sending: asyncio.Task[None] | None = None
-        self._up_to_date = True  # it is owed nothing and takes what it gets; False where somebody must look
 
     # --- what it watches ---
 
@@ -88,7 +91,7 @@ class Connection:
         self.bars = self.bars.union(bars)
         self._snapshot_quotes = self._snapshot_quotes.union(quotes)
         self._snapshot_bars = self._snapshot_bars.union(bars)
-        self._up_to_date = False
+        self._fall_behind()
 
     def unwatch(self, quotes: Collection[str], bars: Collection[str]) -> None:
         """Drops topics; nothing about them is sent any more."""
@@ -104,12 +107,12 @@ class Connection:
         """A snapshot of everything is due: what was sent before may be old. `hole`: and closed bars may be missing."""
         self._snapshot_quotes |= self.quotes
         self._snapshot_bars |= self.bars
-        self._up_to_date = False
+        self._fall_behind()
         self._hole = self._hole or (hole and bool(self.bars))
 
     def replay(self, bars: Collection[str], missed: Iterable[tuple[str, str]]) -> None:
         """The closed bars of these topics that it must get, in place of those of them that wait."""
-        self._up_to_date = False
+        self._fall_behind()
         self._closed = deque(item for item in self._closed if item[0] not in bars)
         for topic, text in missed:
             self.closed_bar(topic, text)
@@ -131,7 +134,7 @@ class Connection:
             self.close(Code.TOO_SLOW, "Closed bars piled up unread.")
         else:
             self._closed.append((topic, text))
-            self._up_to_date = False
+            self._fall_behind()
 
     @property
     def room(self) -> int:
@@ -150,17 +153,16 @@ class Connection:
             self._snapshot_quotes or self._snapshot_bars or self._due_quotes or self._due_bars or self._closed
         )
 
-    def flush(self, frames: Frames) -> None:
-        """Sends what changed as one frame. Nothing is stored on the usual way: it runs for every frame."""
-        if not self._up_to_date:
-            self._catch_up(self.quotes & frames.quotes, self.bars & frames.bars, frames)
-            return
-        outgoing = frames.update(self.quotes, self.bars)
-        if outgoing is not None and (self._write is None or not self._write(outgoing.frame)):
-            self._start(outgoing.event)
+    @property
+    def direct(self) -> Callable[[bytes], object] | None:
+        """Takes what changes, of one to whom nothing is `due`, until `on_behind` is called. None: `flush` it."""
+        if self._door is None or not self._door.is_open or self.over or self.busy_since is not None:
+            return None
+        return self._door.write
 
-    def _catch_up(self, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
-        """What is owed as well, a snapshot as a frame of its own before; all of it is remembered while busy."""
+    def flush(self, frames: Frames) -> None:
+        """Sends what changed and what is owed, a snapshot as a frame of its own before; or remembers it while busy."""
+        quotes, bars = self.quotes & frames.quotes, self.bars & frames.bars
         due_quotes, due_bars = quotes | self._due_quotes, bars | self._due_bars
         self._due_quotes = self._due_bars = NOTHING
         if not self.over and self.busy_since is None and (self._snapshot_quotes or self._snapshot_bars):
@@ -174,7 +176,6 @@ class Connection:
             self._due_quotes, self._due_bars = due_quotes, due_bars
         elif due_quotes or due_bars or self._closed:
             self._send_values("update", due_quotes, due_bars, frames)
-        self._up_to_date = not (self.over or self.busy_since is not None or self.due)
 
     def _send_values(self, type: str, quotes: frozenset[str], bars: frozenset[str], frames: Frames) -> None:
         """Closed bars go first in either, so that a bar never comes after its successor because of a snapshot."""
@@ -183,7 +184,9 @@ class Connection:
             closed = tuple(text for _, text in self._closed)
             self._closed.clear()
         outgoing = frames.of(type, quotes, bars, closed)
-        if self._write is None or not self._write(outgoing.frame):
+        if self._door is not None and self._door.is_open:
+            self._door.write(outgoing.frame)
+        else:
             self._start(outgoing.event)
 
     # --- how it ends ---
@@ -192,7 +195,8 @@ class Connection:
         """Says why and closes; what is due but not sent is dropped."""
         if self.over:
             return
-        self.over, self._up_to_date = True, False
+        self.over = True
+        self._fall_behind()
         for message in (protocol.Error(code, reason), protocol.Bye(code, reason, code.reconnect)):
             self._outbox.append({"type": "websocket.send", "text": protocol.encode(message)})
         self._outbox.append({"type": "websocket.close", "code": int(code), "reason": reason})
@@ -205,16 +209,30 @@ class Connection:
         self._cut()
 
     def gone(self) -> None:
-        self.over, self._up_to_date = True, False
+        self.over = True
+        self._fall_behind()
         self._outbox.clear()
         if self._sending is not None:
             self._sending.cancel()
 
+    def lost(self, error: Exception) -> None:
+        logger.debug("a browser has gone: %r", error)
+        self._sending = None
+        self.gone()
+
     # --- sending ---
+
+    def _fall_behind(self) -> None:
+        if self.on_behind is not None:
+            self.on_behind(self)
 
     def _pump(self) -> None:
         while self._outbox and self.busy_since is None:
-            self._start(self._outbox.popleft())
+            message = self._outbox.popleft()
+            if "text" in message and self._door is not None and self._door.is_open:
+                self._door.write(framed(message["text"].encode()))
+            else:
+                self._start(message)
 
     def _start(self, message: AsgiMessage) -> None:
         """Runs the send up to its first wait, usually to its end; else it is busy, and a task waits for the rest."""
@@ -224,21 +242,16 @@ class Connection:
         except StopIteration:
             return
         except Exception as error:  # noqa: BLE001  servers raise what they like for a lost client; the others go on
-            self._lost(error)
+            self.lost(error)
             return
         self.busy_since = self._clock()
-        self._up_to_date = False
+        self._fall_behind()
         self._sending = asyncio.ensure_future(self._finish(step, pending))
 
     async def _finish(self, step: Generator[Any, Any, None], pending: Any) -> None:
         try:
             await _rest(step, pending)
         except Exception as error:  # noqa: BLE001  as above
-            self._lost(error)
+            self.lost(error)
         self.busy_since, self._sending = None, None
         self._pump()
-
-    def _lost(self, error: Exception) -> None:
-        logger.debug("a browser has gone: %r", error)
-        self._sending = None
-        self.gone()

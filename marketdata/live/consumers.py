@@ -18,7 +18,7 @@ from marketdata.live.admission import Allowance, address_of, grant
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.process import Live, of_this_loop
-from marketdata.live.uvicorn_protocol import write_frame_of
+from marketdata.live.uvicorn_protocol import door_of
 from marketdata.services import attempts
 from marketdata.services.holders import Holder
 
@@ -36,11 +36,16 @@ class LiveConsumer(AsyncConsumer):
     deadline: asyncio.TimerHandle | None = None  # until which a ticket or key must have come
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """As its parent, but for the channel layer: there is none to listen to, so a message costs no task."""
+        self.scope, self.base_send = scope, send
         self._task = asyncio.current_task()
         self._is_cut_off = False
         self.live = of_this_loop()
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         except asyncio.CancelledError:
             if not self._is_cut_off or self._task is None:
                 raise
@@ -81,7 +86,7 @@ class LiveConsumer(AsyncConsumer):
         await self.base_send({"type": "websocket.accept"})
         clock = time.monotonic
         self.allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, clock)
-        self.connection = Connection(self.base_send, self._cut_off, clock(), clock, write_frame_of(self.scope))
+        self.connection = Connection(self.base_send, self._cut_off, clock(), clock, door_of(self.scope))
         try:
             address = address_of(self.scope)
             self.live.addresses.enter(address)

@@ -3,7 +3,7 @@
 Browsers that watch the same, or of whose watch lists the same part changed, share one. Pure; made by the hub.
 """
 
-from collections.abc import Hashable, Set
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 from marketdata.live import protocol
@@ -21,9 +21,6 @@ class Outgoing(NamedTuple):
     frame: bytes
 
 
-UNSEEN = Outgoing({}, b"")
-
-
 class Frames:
     """Valid for as long as `latest` does not change. `quotes` and `bars` are the topics that changed since the last
     flush; `log` is the field that says where the log of closed bars ends.
@@ -37,18 +34,11 @@ class Frames:
         self._latest = latest
         self._log = log
         self._made: dict[tuple[str, Set[str], Set[str], tuple[str, ...]], Outgoing] = {}
-        self._updates: dict[Hashable, Outgoing | None] = {}
 
     def update(self, quotes: frozenset[str], bars: frozenset[str]) -> Outgoing | None:
-        """What changed, for one who watches these and is owed nothing else. Most frames are that: found in one step
-        where somebody else watches the same."""
-        key: Hashable = (quotes, bars) if bars else quotes
-        made = self._updates.get(key, UNSEEN)
-        if made is UNSEEN:
-            due_quotes, due_bars = quotes & self.quotes, bars & self.bars if bars else bars
-            made = self.of("update", due_quotes, due_bars, ()) if due_quotes or due_bars else None
-            self._updates[key] = made
-        return made
+        """What changed, for those who watch these and are owed nothing else."""
+        due_quotes, due_bars = quotes & self.quotes, bars & self.bars if bars else bars
+        return self.of("update", due_quotes, due_bars, ()) if due_quotes or due_bars else None
 
     def of(self, type: str, quotes: frozenset[str], bars: frozenset[str], closed: tuple[str, ...]) -> Outgoing:
         """A snapshot, hole or update: what is known of these topics, closed bars first and each bar once."""

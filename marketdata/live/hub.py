@@ -7,6 +7,7 @@ Started by the first consumer in its event loop.
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -20,14 +21,14 @@ from marketdata.live import protocol
 from marketdata.live.closed_log import ClosedLog, Logged, whole_log
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code
-from marketdata.live.frames import Frames
 from marketdata.live.interest import Interest
 from marketdata.live.latest import Latest
 from marketdata.live.protocol import Feed, Position
+from marketdata.live.slots import Slots
 from marketdata.live.stretch import next_interval
 from marketdata.live.supervision import supervised
 
-SLOTS = 8  # browsers are flushed in up to so many groups, spread over the interval, not all at once
+SLOTS = 4  # browsers are flushed in up to so many groups, spread over the interval, not all at once
 SLOT_S = 0.005  # but not closer than this: each waking costs as much as several sends
 FEED_SILENCE_S = 5.0  # the feed reports every second; after this long it counts as absent
 HEARTBEATS_MISSED = 2.5
@@ -41,16 +42,6 @@ class HubOptions:
     heartbeat_s: float
     busy_limit_s: float = BUSY_LIMIT_S
     feed_silence_s: float = FEED_SILENCE_S
-
-
-@dataclass(slots=True)
-class _Slot:
-    """Browsers that are flushed together, and the topics that changed since; `due`: some of them has more to get."""
-
-    connections: set[Connection]
-    quotes: set[str]
-    bars: set[str]
-    due: bool = False
 
 
 class Hub:
@@ -76,8 +67,9 @@ class Hub:
         self._loading = {"stored", "present"}
         self._ready = asyncio.Event()  # both were loaded once, or somebody waited long enough
         slots = min(SLOTS, max(1, round(options.flush_s / SLOT_S)))
-        self._slots = [_Slot(set(), set(), set()) for _ in range(slots)]
-        self._slot_of: dict[Connection, _Slot] = {}
+        self._slots = Slots(slots)
+        self._connections: set[Connection] = set()
+        self._beats = 0
         self._interest = Interest(cache)
         self._feed_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,7 +84,7 @@ class Hub:
 
     async def close(self) -> None:
         """Says goodbye to every browser, then stops."""
-        for connection in tuple(self._slot_of):
+        for connection in tuple(self._connections):
             connection.close(Code.RESTARTING, "The server is restarting.")
         for task in self._tasks:
             task.cancel()
@@ -116,18 +108,16 @@ class Hub:
 
     @property
     def connections(self) -> Collection[Connection]:
-        return self._slot_of.keys()
+        return self._connections
 
     def add(self, connection: Connection) -> None:
-        slot = min(self._slots, key=lambda one: len(one.connections))
-        slot.connections.add(connection)
-        self._slot_of[connection] = slot
+        """Heartbeats are spread: of a thousand that come at once, not all are asked at once for ever."""
+        self._connections.add(connection)
+        connection.pinged_at -= random.random() * self._options.heartbeat_s
 
     def remove(self, connection: Connection) -> None:
-        slot = self._slot_of.pop(connection, None)
-        if slot is not None:
-            slot.connections.discard(connection)
-            self.unwatch(connection, tuple(connection.quotes), tuple(connection.bars))
+        self._connections.discard(connection)
+        self.unwatch(connection, connection.quotes, connection.bars)
         connection.gone()
 
     def watch(
@@ -136,15 +126,16 @@ class Hub:
         """A snapshot of these topics comes with the next flush. Whether every closed bar after `since` does too."""
         self._interest.add(connection, quotes, bars)
         connection.watch(quotes, bars)
+        self._slots.seat(connection)
         missed = self.log.since(since, bars, connection.room) if since else None
         if missed is not None:
             connection.replay(bars, missed)
-        self._slot_of[connection].due = True
         return missed is not None
 
     def unwatch(self, connection: Connection, quotes: Collection[str], bars: Collection[str]) -> None:
         self._interest.remove(connection, quotes, bars)
         connection.unwatch(quotes, bars)
+        self._slots.seat(connection)
 
     def interest(self) -> list[str]:
         return self._interest.items()
@@ -199,8 +190,7 @@ class Hub:
         if changes.log_epoch:
             self._log_closed(changes.log_epoch, changes.closed)
         for slot in self._slots:
-            slot.quotes.update(changes.quotes)
-            slot.bars.update(changes.bars)
+            slot.change(changes.quotes, changes.bars)
         if changes.new_leader:
             self._refresh_all()
         if changes.feed is not None:
@@ -217,7 +207,6 @@ class Hub:
         for _, topic, text in entries:
             for connection in self._interest.watchers(topic):
                 connection.closed_bar(topic, text)
-                self._slot_of[connection].due = True
 
     def _state(self, feed: Feed) -> None:
         self._feed_at = self._clock()
@@ -225,14 +214,12 @@ class Hub:
         self.feed = feed
         if changed:
             text = protocol.encode(protocol.Status(self.epoch, feed))
-            for connection in tuple(self._slot_of):
+            for connection in tuple(self._connections):
                 connection.post(text)
 
     def _refresh_all(self, hole: bool = False) -> None:
-        for slot in self._slots:
-            slot.due = True
-            for connection in slot.connections:
-                connection.refresh(hole)
+        for connection in self._connections:
+            connection.refresh(hole)
 
     # --- to the browsers ---
 
@@ -244,20 +231,10 @@ class Hub:
                 wake = max(wake + self.interval_s / len(self._slots), self._clock())
                 await asyncio.sleep(wake - self._clock())
                 started = self._clock()
-                self._flush(slot)
+                slot.flush(self.latest, self.log.json)
                 busy += self._clock() - started
                 late += (started - wake) / len(self._slots)
             self.interval_s = next_interval(self._options.flush_s, self.interval_s, busy, late)
-
-    def _flush(self, slot: _Slot) -> None:
-        if not (slot.quotes or slot.bars or slot.due):
-            return
-        frames = Frames(self.latest, slot.quotes, slot.bars, self.log.json)
-        slot.quotes, slot.bars, slot.due = set(), set(), False
-        for connection in tuple(slot.connections):
-            connection.flush(frames)
-            if connection.busy_since is not None:
-                slot.due |= connection.due
 
     async def _watch(self) -> None:
         """Heartbeats, browsers that are dead or do not read, and a feed that has gone silent."""
@@ -265,15 +242,18 @@ class Hub:
         while True:
             await asyncio.sleep(period)
             now = self._clock()
-            for connection in tuple(self._slot_of):
-                self._check(connection, now)
+            self._beats += 1
+            pings = [protocol.encode(protocol.Ping(self._beats, log or UNSET)) for log in (None, self.log.position)]
+            for connection in tuple(self._connections):
+                self._check(connection, now, pings)
             if self.feed.state != "absent" and now - self._feed_at > self._options.feed_silence_s:
                 silence = f"Nothing has been heard from the feed for {self._options.feed_silence_s:g} s."
                 self._state(
                     msgspec.structs.replace(self.feed, state="absent", reason=silence, since_ms=self.feed.at_ms)
                 )
 
-    def _check(self, connection: Connection, now: float) -> None:
+    def _check(self, connection: Connection, now: float, pings: list[str]) -> None:
+        """`pings`: without and with the end of the log, which only those may hear who got all that comes before."""
         heartbeat_s = self._options.heartbeat_s
         if connection.busy_since is not None and now - connection.busy_since > self._options.busy_limit_s:
             connection.cut_off("it has taken nothing for too long")
@@ -281,6 +261,4 @@ class Hub:
             connection.close(Code.NO_HEARTBEAT, "No heartbeat was answered.")
         elif now - connection.pinged_at >= heartbeat_s:
             connection.pinged_at = now
-            connection.pings += 1
-            log = self.log.position if connection.has_every_closed_bar else None
-            connection.post(protocol.encode(protocol.Ping(connection.pings, log or UNSET)))
+            connection.post(pings[connection.has_every_closed_bar])

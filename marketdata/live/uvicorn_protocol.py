@@ -5,12 +5,13 @@ the text). The door is an ASGI extension of the scope; it is not there where com
 the socket is full or closing: then the caller takes the way through ASGI, which waits or raises.
 """
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request
+
+from marketdata.live.door import Door
 
 EXTENSION = "marketdata.frame"
 #: 15 KiB for each browser less than uvicorn's own choice. A window of 2 KiB holds several quotes, whose keys repeat.
@@ -18,11 +19,10 @@ DEFLATE = ServerPerMessageDeflateFactory(
     server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
 )
 
-#: Takes one whole frame, or says False and has taken nothing.
-WriteFrame = Callable[[bytes], bool]
-
 
 class FrameProtocol(WebSocketsSansIOProtocol):
+    door: Door | None = None
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if self.conn.available_extensions:
@@ -31,7 +31,30 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not (self.close_sent or self.conn.extensions):  # refused; compressed
-            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.write_frame
+            self.door = Door(self.transport.write)
+            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.door
+
+    def start_keepalive(self) -> None:
+        """Called when the handshake is over."""
+        super().start_keepalive()
+        self._open()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._open()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._shut()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():  # the client said goodbye, or what is not the protocol
+            self._shut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._shut()
 
     async def run_asgi(self) -> None:
         """uvicorn closes the socket once what waits is sent, which is never where the client reads nothing."""
@@ -39,13 +62,15 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if not self.writable.is_set():
             self.transport.abort()
 
-    def write_frame(self, frame: bytes) -> bool:
-        if not self.writable.is_set() or not self.handshake_complete or self.close_sent or self.transport.is_closing():
-            return False
-        self.transport.write(frame)
-        return True
+    def _open(self) -> None:
+        if self.door is not None and not (self.close_sent or self.transport.is_closing()):
+            self.door.is_open = True
+
+    def _shut(self) -> None:
+        if self.door is not None:
+            self.door.shut()
 
 
-def write_frame_of(scope: dict[str, Any]) -> WriteFrame | None:
+def door_of(scope: dict[str, Any]) -> Door | None:
     """The door of this connection; None where its server has none."""
     return (scope.get("extensions") or {}).get(EXTENSION)

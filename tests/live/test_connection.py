@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from marketdata.live.connection import CLOSED_BARS, OUTBOX, Connection
+from marketdata.live.door import Door
 from marketdata.live.errors import Code
 from marketdata.live.frames import Frames
 from marketdata.live.latest import Latest
@@ -187,21 +188,17 @@ async def test_a_replay_takes_the_place_of_the_closed_bars_of_its_topics_that_wa
 
 async def test_a_ready_frame_goes_straight_to_the_socket_while_it_takes_any(client: Client) -> None:
     written: list[bytes] = []
-    takes = True
-
-    def write(ready: bytes) -> bool:
-        if takes:
-            written.append(ready)
-        return takes
-
-    connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, write)
+    door = Door(written.append)
+    connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, door)
     connection.watch(["A"], [])
+    connection.post("7")
+    door.is_open = True
     connection.flush(changed(set(), set(), {"A": 1}))
-    connection.flush(changed({"A"}, set(), {"A": 2}))
-    takes = False
+    connection.post("8")
+    door.shut()
     connection.flush(changed({"A"}, set(), {"A": 3}))
-    assert [json.loads(one[2:]) for one in written] == [frame("snapshot", [1], []), frame("update", [2], [])]
-    assert await client.read() == [frame("update", [3], [])]
+    assert [json.loads(one[2:]) for one in written] == [frame("snapshot", [1], []), 8]
+    assert await client.read() == [7, frame("update", [3], [])]
 
 
 async def test_messages_wait_in_order_behind_a_send_that_waits(client: Client) -> None:

@@ -12,22 +12,23 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 from marketdata.live.frames import framed
-from marketdata.live.uvicorn_protocol import FrameProtocol, write_frame_of
+from marketdata.live.uvicorn_protocol import FrameProtocol, door_of
 
 
 class Echo:
     """Answers "door" with whether there is one, and anything else with itself, through the door if it opens."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        write = write_frame_of(scope)
-        assert write is None or not write(framed(b"before the handshake"))
+        door = door_of(scope)
+        assert door is None or not door.is_open, "before the handshake"
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] != "websocket.disconnect":
             if message.get("text") == "door":
-                await send({"type": "websocket.send", "text": str(write is not None)})
+                await send({"type": "websocket.send", "text": str(door is not None)})
             elif message["type"] == "websocket.receive":
-                assert write and write(framed(message["text"].encode()))
-        assert write is None or not write(framed(b"after the end"))
+                assert door and door.is_open
+                door.write(framed(message["text"].encode()))
+        assert door is None or not door.is_open, "after the end"
 
 
 @asynccontextmanager

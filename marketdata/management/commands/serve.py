@@ -74,6 +74,7 @@ def serve_with_uvicorn(listening: socket.socket, *, access_log: bool) -> None:
         lifespan="off",
         ws=FrameProtocol,
         ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=None,  # the hub's heartbeats ask whether a browser is there
         ws_per_message_deflate=settings.LIVE_DEFLATE,
         backlog=BACKLOG,
         proxy_headers=settings.BEHIND_PROXY,

@@ -1,0 +1,20 @@
+"""A door of a connection through which ready-made frames go straight to its socket, past ASGI. Pure."""
+
+from collections.abc import Callable
+
+
+class Door:
+    """`write` takes one whole frame and never waits; it may be called only while the door is open, which `on_shut` is
+    told the end of. The server opens and shuts it: shut is it while the socket is full, and from the closing on."""
+
+    __slots__ = ("is_open", "on_shut", "write")
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.write = write
+        self.is_open = False
+        self.on_shut: Callable[[], None] | None = None
+
+    def shut(self) -> None:
+        self.is_open = False
+        if self.on_shut is not None:
+            self.on_shut()
