@@ -22,7 +22,7 @@ from infrastructure.persistence.live import LiveCache
 from infrastructure.tradingview.base import Quote
 from marketdata.live import blocks, protocol
 from marketdata.live.blocks import Line
-from marketdata.live.protocol import Feed
+from marketdata.services.feed_report import Feed
 
 BLOCK_S = 0.005
 REPORT_S = 1.0

@@ -99,12 +99,12 @@ class TradingHours:
 
     def next_open_ms(self, ms: int) -> int | None:
         """The first opening after ms; None where none comes within 40 days, or trading never pauses (24x7)."""
-        return next((start for start, _ in self._stretches(ms) if start > ms), None)
-
-    def next_close_ms(self, ms: int) -> int | None:
-        """The first closing after ms. Where one session ends as the next one starts, trading does not close."""
-        limit = ms + LOOK_AHEAD_DAYS * DAY_MS
-        return next((end for _, end in self._stretches(ms) if ms < end < limit), None)
+        closed_at = ms
+        for span in self.spans(ms, ms + LOOK_AHEAD_DAYS * DAY_MS):
+            if span.open_ms > closed_at:  # where one session ends as the next one starts, trading does not close
+                return span.open_ms
+            closed_at = max(closed_at, span.close_ms)
+        return None
 
     def bar_open_ms(self, ms: int, interval: Interval) -> int | None:
         """The open of the bar whose [open, close) contains ms; None where none does.
@@ -189,17 +189,6 @@ class TradingHours:
 
     def _span_at(self, ms: int) -> Span | None:
         return next(iter(self.spans(ms, ms + 1)), None)
-
-    def _stretches(self, ms: int) -> Iterator[tuple[int, int]]:
-        """Ascending (open, close) that end after ms, those that touch as one; looks 40 days ahead."""
-        start, end = None, 0
-        for span in self.spans(ms, ms + LOOK_AHEAD_DAYS * DAY_MS):
-            if start is not None and span.open_ms > end:
-                yield start, end
-                start = None
-            start, end = span.open_ms if start is None else start, span.close_ms
-        if start is not None:
-            yield start, end
 
     def _first_date(self, day: date, interval: Interval) -> date:
         """The first calendar day of the day, week or month that `day` is in."""

@@ -18,7 +18,7 @@ from infrastructure.persistence.live import FEED_TTL_MS, LiveCache
 from infrastructure.tradingview.base import IDataProvider, IStreamProvider
 from marketdata.live import blocks, protocol
 from marketdata.live.leader import Leader, now_ms
-from marketdata.live.protocol import Feed
+from marketdata.services.feed_report import Feed
 
 LEASE = "feed"
 LEASE_S = 3.0  # another one leads so long after this one was killed, and the time of a step

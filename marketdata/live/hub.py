@@ -23,10 +23,11 @@ from marketdata.live.connection import Connection
 from marketdata.live.errors import Code
 from marketdata.live.interest import Interest
 from marketdata.live.latest import Latest
-from marketdata.live.protocol import Feed, Position
+from marketdata.live.protocol import Position
 from marketdata.live.slots import Slots
 from marketdata.live.stretch import next_interval
 from marketdata.live.supervision import supervised
+from marketdata.services.feed_report import Feed
 
 SLOTS = 4  # browsers are flushed in up to so many groups, spread over the interval, not all at once
 SLOT_S = 0.005  # but not closer than this: each waking costs as much as several sends

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from marketdata.live import blocks, protocol
 from marketdata.live.closed_log import Logged
-from marketdata.live.protocol import Feed
+from marketdata.services.feed_report import Feed
 
 FENCE_MEMORY_S = 10.0  # how long an older leader is ignored after the newer one was last heard
 

@@ -31,11 +31,12 @@ from infrastructure.tradingview.hours import TradingHours
 from marketdata.live.bar_writer import FULL, BarWriter
 from marketdata.live.holes import Holes
 from marketdata.live.in_order import InOrder, Pair
-from marketdata.live.protocol import Feed, bar_topic, split_topic
+from marketdata.live.protocol import bar_topic, split_topic
 from marketdata.live.publisher import Publisher
 from marketdata.live.series import SeriesOf
 from marketdata.live.wanted import Streamable, all_closed, streamable, wanted
 from marketdata.models import Symbol
+from marketdata.services.feed_report import Feed
 
 LOOK_EVERY_S = 2.0
 SAVE_EVERY_S = 5.0

@@ -4,7 +4,7 @@ messages to JSON. Pure; used by the feed (quotes and bars, encoded once), the hu
 import struct
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +13,7 @@ from infrastructure.bars import Bar
 from infrastructure.intervals import Interval
 from infrastructure.tradingview.base import Quote
 from marketdata.live.errors import Code, Refusal
+from marketdata.services.feed_report import Feed
 
 PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -65,7 +66,6 @@ class Auth(msgspec.Struct, tag_field="op", tag="auth", frozen=True):
 
 
 Operation = Subscribe | Unsubscribe | Reset | Pong | Auth
-OPERATIONS: tuple[str, ...] = ("subscribe", "unsubscribe", "reset", "pong", "auth")
 _operation = msgspec.json.Decoder(Operation)
 
 
@@ -131,27 +131,6 @@ class BarMessage(msgspec.Struct):
     v: float | None
     closed: bool
     close_ms: int
-
-
-class Feed(msgspec.Struct, frozen=True):
-    """What the feed says of itself: the value of the feed key, and the `feed` of `hello` and `status`.
-
-    `fence` is the epoch of every `seq`. States: those of StreamState, and market_closed, standby, absent.
-    """
-
-    state: str
-    reason: str = ""
-    since_ms: int = 0
-    at_ms: int = 0
-    source: str = ""
-    simulated: bool = False
-    fence: int = 0
-    symbols: int = 0
-    waiting_bars: int = 0
-
-    def said(self) -> tuple[Any, ...]:
-        """What is worth telling browsers: all but the time of the report."""
-        return (self.state, self.reason, self.since_ms, self.source, self.simulated, self.fence, self.symbols)
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate
 from marketdata.live import blocks, protocol
 from marketdata.live.blocks import Line
 from marketdata.live.board import Batch, Board
-from marketdata.live.protocol import Feed
+from marketdata.services.feed_report import Feed
 
 GATHER_S = 0.004
 REPORT_EVERY_S = 1.0

@@ -1,11 +1,13 @@
 """What the feed says of itself in Redis, and how bad that is. Used by `manage.py feedstatus` and the admin."""
 
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import IntEnum
 
+import msgspec
+
 from infrastructure.persistence import Cache, keys
 from infrastructure.times import from_ms
+from marketdata.services.feed_report import Feed
 
 MAX_AGE_S = 10.0  # it reports every second; Redis forgets it after five
 
@@ -32,19 +34,8 @@ HEALTH = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FeedState:
-    """Names as in `docs/live-protocol.md`; `since_ms` and `at_ms` are 0 where nobody said them."""
-
-    state: str
-    reason: str = ""
-    since_ms: int = 0
-    at_ms: int = 0
-    source: str = ""
-    simulated: bool = False
-    fence: int = 0
-    symbols: int = 0
-    waiting_bars: int = 0
+class FeedState(Feed, frozen=True):
+    """As it is read: `since_ms` and `at_ms` are 0 where nobody said them."""
 
     @property
     def health(self) -> Health:
@@ -64,10 +55,9 @@ def read(cache: Cache, now_ms: int, max_age_s: float = MAX_AGE_S) -> FeedState:
     said = cache.get_json(keys.FEED)
     if said is None:
         return FeedState("absent", "No feed is running.")
-    names = {field.name for field in fields(FeedState)}
-    state = FeedState(**{name: value for name, value in said.items() if name in names})
+    state = msgspec.convert(said, FeedState)
     age_s = (now_ms - state.at_ms) / 1000
     if state.state != "absent" and age_s > max_age_s:
         silence = f"Nothing has been heard from the feed for {age_s:.0f} s; it was {state.label}."
-        return replace(state, state="absent", reason=silence, since_ms=state.at_ms)
+        return msgspec.structs.replace(state, state="absent", reason=silence, since_ms=state.at_ms)
     return state

@@ -6,6 +6,7 @@ from infrastructure.persistence.live import Heard, LiveCache
 from infrastructure.tradingview.base import Quote
 from marketdata.live import blocks, protocol
 from marketdata.live.blocks import Closed, Line
+from marketdata.services.feed_report import Feed
 
 MINUTE_MS = 60_000
 
@@ -34,8 +35,8 @@ class Speaker:
         said = [Closed(topic, protocol.bar_mark(bar), json)] if closed else []
         self.cache.speak(self.fence, blocks.pack(self.fence, lines), {}, {topic: json}, closed=said)
 
-    def state(self, state: str, reason: str = "") -> protocol.Feed:
-        feed = protocol.Feed(state, reason, 1, self.seq, "simulator", True, self.fence, 3)
+    def state(self, state: str, reason: str = "") -> Feed:
+        feed = Feed(state, reason, 1, self.seq, "simulator", True, self.fence, 3)
         json = protocol.encode(feed).encode()
         assert self.cache.speak(self.fence, blocks.pack(self.fence, [Line(b"s", b"", json)]), {}, {}, json) in Heard
         return feed

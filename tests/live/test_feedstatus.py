@@ -12,7 +12,7 @@ from django.core.management import call_command
 
 from infrastructure.persistence import Database, keys
 from infrastructure.persistence.live import LiveCache
-from marketdata.live.protocol import Feed
+from marketdata.services.feed_report import Feed
 from marketdata.services.feed_state import HEALTH, FeedState
 from tests.live.test_feed import eventually, running
 from tests.persistence.conftest import RedisServer
@@ -74,7 +74,7 @@ def test_one_line_says_it_to_people(cache: LiveCache) -> None:
 def test_programs_get_all_of_it(cache: LiveCache) -> None:
     said = say(cache, "market_closed", "No streamed market is open.")
     code, text = feedstatus("--json")
-    expected: dict[str, Any] = {name: getattr(said, name) for name in FeedState.__dataclass_fields__}
+    expected: dict[str, Any] = {name: getattr(said, name) for name in FeedState.__struct_fields__}
     assert (code, json.loads(text)) == (0, {**expected, "exit_code": 0})
 
 

@@ -6,7 +6,8 @@ from marketdata.live import blocks
 from marketdata.live.blocks import Line
 from marketdata.live.closed_log import Logged
 from marketdata.live.latest import Changes, Latest
-from marketdata.live.protocol import Feed, encode, encode_bar
+from marketdata.live.protocol import encode, encode_bar
+from marketdata.services.feed_report import Feed
 
 
 def bar(minute: int, closed: bool = False) -> bytes:

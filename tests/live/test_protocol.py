@@ -13,6 +13,7 @@ from infrastructure.tradingview.base import Quote
 from marketdata.live import protocol
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.protocol import Auth, Pong, Position, Reset, Subscribe, Unsubscribe, parse
+from marketdata.services.feed_report import Feed
 from tests.live.schema import checked
 
 
@@ -84,7 +85,7 @@ requests = st.fixed_dictionaries(
     optional={
         name: json_values | usual
         for name, usual in {
-            "op": st.sampled_from([*protocol.OPERATIONS, "buy"]),
+            "op": st.sampled_from([str(one.__struct_config__.tag) for one in get_args(protocol.Operation)] + ["buy"]),
             "id": st.integers(),
             "quotes": st.lists(st.text(max_size=10), max_size=3),
             "bars": st.lists(st.text(max_size=10), max_size=3),
@@ -136,7 +137,7 @@ def test_a_bar_without_volume_says_null() -> None:
 
 
 def test_messages_of_the_server() -> None:
-    feed = protocol.Feed("live", "", 1, 2, "simulator", True, 3, 4)
+    feed = Feed("live", "", 1, 2, "simulator", True, 3, 4)
     feed_json = (
         '{"state":"live","reason":"","since_ms":1,"at_ms":2,"source":"simulator","simulated":true,"fence":3,'
         '"symbols":4,"waiting_bars":0}'

@@ -16,8 +16,8 @@ from infrastructure.persistence.live import AsyncLiveCache, Heard, LiveCache
 from infrastructure.tradingview.base import Quote, QuoteUpdate
 from marketdata.live import blocks
 from marketdata.live.board import CLOSED_LINES
-from marketdata.live.protocol import Feed
 from marketdata.live.publisher import Publisher
+from marketdata.services.feed_report import Feed
 from tests.live.source import bar_update
 from tests.persistence.conftest import RedisServer
 

@@ -148,20 +148,18 @@ def test_a_span_holds_its_first_moment_and_not_its_last() -> None:
     assert [NEW_YORK.is_open(t) for t in (opening - 1, opening, closing - 1, closing)] == [False, True, True, False]
 
 
-def test_the_next_opening_and_closing_skip_weekend_holiday_and_early_close() -> None:
+def test_the_next_opening_skips_weekend_and_holiday() -> None:
     wednesday_night = ms(2024, 11, 27, 22)
     assert NEW_YORK.next_open_ms(wednesday_night) == ms(2024, 11, 29, 14, 30)
-    assert NEW_YORK.next_close_ms(wednesday_night) == ms(2024, 11, 29, 18)
     assert NEW_YORK.next_open_ms(ms(2024, 11, 29, 15)) == ms(2024, 12, 2, 14, 30)
 
 
-def test_what_never_closes_has_no_next_closing() -> None:
-    assert (CRYPTO.next_open_ms(ms(2024, 6, 5, 12)), CRYPTO.next_close_ms(ms(2024, 6, 5, 12))) == (None, None)
+def test_what_never_closes_has_no_next_opening() -> None:
+    assert CRYPTO.next_open_ms(ms(2024, 6, 5, 12)) is None
 
 
 def test_sessions_that_touch_are_one_stretch() -> None:
     tuesday = local("America/New_York", 2024, 6, 4, 12)
-    assert AROUND_THE_CLOCK.next_close_ms(tuesday) == local("America/New_York", 2024, 6, 7, 20)
     assert AROUND_THE_CLOCK.next_open_ms(tuesday) == local("America/New_York", 2024, 6, 9, 20)
 
 
@@ -169,7 +167,7 @@ def test_a_market_that_never_opens_has_no_next_opening() -> None:
     dead = TradingHours.parse(
         "0930-1600:2", "Etc/UTC", [(date(2024, 1, 1) + timedelta(n)).strftime("%Y%m%d") for n in range(366)]
     )
-    assert (dead.next_open_ms(ms(2024, 6, 1)), dead.next_close_ms(ms(2024, 6, 1))) == (None, None)
+    assert dead.next_open_ms(ms(2024, 6, 1)) is None
 
 
 # --- Bars -----------------------------------------------------------------------------------------------------------
@@ -315,12 +313,9 @@ def test_a_range_cut_in_two_has_the_same_bars(
 
 @settings(max_examples=300)
 @given(any_hours, any_ms)
-def test_the_next_opening_and_closing_are_where_trading_changes(hours: TradingHours, moment: int) -> None:
-    opening, closing = hours.next_open_ms(moment), hours.next_close_ms(moment)
+def test_the_next_opening_is_where_trading_begins(hours: TradingHours, moment: int) -> None:
+    opening = hours.next_open_ms(moment)
     assert opening is None or (opening > moment and hours.is_open(opening) and not hours.is_open(opening - 1))
-    assert closing is None or (closing > moment and hours.is_open(closing - 1) and not hours.is_open(closing))
-    if opening is not None and closing is not None:
-        assert hours.is_open(moment) == (closing < opening)
 
 
 @settings(max_examples=200)

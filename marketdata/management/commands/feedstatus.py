@@ -3,9 +3,9 @@
 import sys
 import time
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 from django.core.management.base import BaseCommand
 
 from infrastructure.errors import InfrastructureError
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         except InfrastructureError as error:
             state = FeedState("unknown", str(error))
         if options["json"]:
-            show_json(self.stdout, {**asdict(state), "exit_code": int(state.health)})
+            show_json(self.stdout, {**msgspec.structs.asdict(state), "exit_code": int(state.health)})
         else:
             self.stdout.write(line(state, now_ms))
         if state.health != Health.GOOD:
