@@ -1,85 +1,27 @@
-"""What `manage.py backfill` can be asked for, against the simulator: symbols, plans, gaps, verification, several."""
+"""What `manage.py backfill` can be asked for, against the simulator: symbols, plans, gaps."""
 
 import json
 import re
-import signal
-import subprocess
-from io import StringIO
 from typing import Any
 
 import pytest
-import redis
-from django.conf import LazySettings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
-from infrastructure.bars import Bars
-from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
-from infrastructure.persistence import BarStore, CoverageStore, Database, Series, keys
+from infrastructure.intervals import DAY_MS, INTERVALS
+from infrastructure.persistence import BarStore, Database
 from infrastructure.simulator import SimulatorServer
 from infrastructure.times import from_ms
 from infrastructure.tradingview import IDataProvider
 from infrastructure.tradingview.budget import RequestBudget
-from marketdata.models import BackfillJob, Symbol
+from marketdata.models import BackfillJob
 from marketdata.services import backfill as engine
-from marketdata.services import backfill_jobs, forecast
+from marketdata.services import forecast
+from tests.history.backfilling import COIN, ETHER, SHARE, YOUNG, backfill, everything, requests, series_of, stored
 from tests.history.jobs import start_here
-from tests.platform.commands import command, environment, manage
-from tests.platform.conftest import NOW_MS, add_symbol
+from tests.platform.conftest import NOW_MS
 
 MINUTE = INTERVALS["1m"]
-COIN, ETHER, SHARE, YOUNG = "BINANCE:BTCUSDT", "BINANCE:ETHUSDT", "NASDAQ:AAPL", "NASDAQ:NEWCO"
 DAY = NOW_MS - NOW_MS % DAY_MS
-THIS_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
-STORED = ("bar_chunk", "bar_series", "bar_coverage", "backfill_job", "symbol", "finding", "jobs_backfills")
-
-
-def backfill(*arguments: str) -> str:
-    out = StringIO()
-    call_command("backfill", *arguments, stdout=out)
-    return out.getvalue()
-
-
-def series_of(*arguments: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(backfill(*arguments, "--json"))["series"]
-    return found
-
-
-def failing(*arguments: str) -> tuple[CommandError, list[dict[str, Any]]]:
-    out = StringIO()
-    with pytest.raises(CommandError) as failed:
-        call_command("backfill", *arguments, "--json", stdout=out)
-    return failed.value, json.loads(out.getvalue())["series"]
-
-
-def everything() -> dict[str, list[Any]]:
-    return {name: list(Database().collection(name).find()) for name in STORED}
-
-
-def requests(cause: str = "backfill") -> int:
-    counts = RequestBudget.from_settings().state().counts
-    return sum(day.get(cause, 0) for day in counts.values())
-
-
-def stored(bars: BarStore, key: str, interval: str = "1m") -> tuple[Series, Bars]:
-    series = bars.find(key, INTERVALS[interval])
-    assert series is not None
-    return series, bars.read(series)
-
-
-@pytest.fixture
-def known(provider: IDataProvider) -> None:
-    for key in (COIN, ETHER, SHARE):
-        add_symbol(provider, key)
-    add_symbol(provider, YOUNG, active=False)
-
-
-def free(settings: LazySettings) -> None:
-    """Nobody waits for a turn any more."""
-    with redis.Redis.from_url(f"{settings.REDIS_URL}/{settings.REDIS_DB}") as client:
-        client.delete(keys.BUDGET)
-
-
-# --- Which ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -147,9 +89,6 @@ def test_what_makes_no_sense_is_refused_in_a_sentence_and_changes_nothing(
 def test_without_an_active_symbol_all_means_nothing(empty: None) -> None:
     with pytest.raises(CommandError, match=r"^No symbol is active\.$"):
         backfill("--all", "--bars", "5")
-
-
-# --- Plans ----------------------------------------------------------------------------------------------------------
 
 
 def test_days_count_back_from_now(known: None, bars: BarStore) -> None:
@@ -224,9 +163,6 @@ def test_a_plan_is_shown_to_people(known: None, provider: IDataProvider, bars: B
     assert "about 2 requests for 2,880 bars, 0:00:00 at the present pace" in table
 
 
-# --- Gaps -----------------------------------------------------------------------------------------------------------
-
-
 def test_gaps_alone_are_filled(known: None, provider: IDataProvider, source: SimulatorServer, bars: BarStore) -> None:
     for start in (DAY - 2 * DAY_MS, DAY):
         job = BackfillJob(symbol=SHARE, interval="1m", start_at=from_ms(start), end_at=from_ms(start + DAY_MS))
@@ -243,171 +179,3 @@ def test_gaps_alone_are_filled(known: None, provider: IDataProvider, source: Sim
     )
     assert bars.read(stored(bars, SHARE)[0], DAY - DAY_MS, DAY).same_as(whole)
     assert backfill("--all", "--gaps") == "nothing is missing\n"
-
-
-# --- Verification ---------------------------------------------------------------------------------------------------
-
-
-def test_verify_finds_what_differs_and_writes_nothing(
-    known: None, source: SimulatorServer, bars: BarStore, settings: Any
-) -> None:
-    backfill(SHARE, COIN, "--bars", "12000")
-    assert "12,000 │       0 │     0 │         0 │" in backfill(SHARE, "--bars", "12000", "--verify")
-    series, true = stored(bars, SHARE)
-    spoilt = [list(row) for row in zip(*(column[[5, 3000]].tolist() for column in true.columns), strict=True)]
-    spoilt[0][4] += 0.01
-    spoilt[1][0] -= 60_000 * 60 * 6  # in the night
-    bars.write(series, Bars.from_rows(spoilt))
-    newest = Database().collection("bar_chunk").find_one_and_delete({"series": series.id}, sort=[("_id", -1)])
-    lost = true.between(newest["start_ms"], None)
-    before = everything()
-    error, (share, coin) = failing(SHARE, COIN, "--bars", "12000", "--verify")
-    assert everything() == before
-    assert (error.returncode, str(error)) == (3, "1 of 2 series differ from the source.")
-    counts = {name: share[name] for name in ("bars", "missing", "extra", "differing", "error")}
-    assert counts == {"bars": 12_000, "missing": len(lost), "extra": 1, "differing": 1, "error": None}
-    assert [one["kind"] for one in share["differences"]] == ["missing"] * 20
-    assert share["differences"][0]["source"] == [float(column[-1]) for column in true.columns[1:]]
-    assert coin == {
-        "symbol": COIN, "interval": "1m", "bars": 12_000, "missing": 0, "extra": 0, "differing": 0,
-        "differences": [], "error": None,
-    }  # fmt: skip
-
-
-def test_verify_lists_each_difference_with_both_values(known: None, source: SimulatorServer, bars: BarStore) -> None:
-    backfill(SHARE, "--from", "2026-11-17", "--to", "2026-11-17")
-    series, true = stored(bars, SHARE)
-    rows = [list(row) for row in zip(*(column[[5]].tolist() for column in true.columns), strict=True)]
-    changed, extra = [*rows[0][:4], rows[0][4] + 1.0, rows[0][5]], [rows[0][0] - 3 * 3_600_000, *rows[0][1:]]
-    bars.write(series, Bars.from_rows([changed, extra]))
-    _, (found,) = failing(SHARE, "--from", "2026-11-17", "--to", "2026-11-17", "--verify")
-    assert found["differences"] == [
-        {"kind": "differing", "time": "2026-11-17T14:35:00Z", "stored": changed[1:], "source": rows[0][1:]},
-        {"kind": "extra", "time": "2026-11-17T11:35:00Z", "stored": extra[1:], "source": None},
-    ]
-
-
-def test_nothing_stored_is_all_missing(known: None, bars: BarStore) -> None:
-    _, (found,) = failing(COIN, "--interval", "1h", "--bars", "30", "--verify")
-    assert (found["bars"], found["missing"], found["extra"]) == (30, 30, 0)
-    assert not bars.all_series()
-
-
-# --- Force ----------------------------------------------------------------------------------------------------------
-
-
-def test_force_asks_for_what_is_there_and_corrects_it(known: None, source: SimulatorServer, bars: BarStore) -> None:
-    backfill(COIN, "--bars", "12000")
-    series, true = stored(bars, COIN)
-    wrong = [list(row) for row in zip(*(column[[100]].tolist() for column in true.columns), strict=True)]
-    wrong[0][5] += 1
-    bars.write(series, Bars.from_rows(wrong))
-    covered = CoverageStore(Database()).of(series)
-    before = requests()
-    (row,) = series_of(COIN, "--from", "2026-11-12", "--to", "2026-11-18", "--force")
-    assert (row["received"], row["new"], row["corrected"]) == (7 * 1440, 0, 0)  # it lies before them
-    (row,) = series_of(COIN, "--bars", "12000", "--force")
-    assert (row["received"], row["new"], row["corrected"]) == (12_000, 0, 1)
-    assert requests() - before == 2 + (3 + 3)
-    assert stored(bars, COIN)[1].same_as(true)
-    assert CoverageStore(Database()).of(series).ranges == covered.ranges
-
-
-# --- Many -----------------------------------------------------------------------------------------------------------
-
-
-def test_several_series_are_fetched_at_once_over_as_many_connections(
-    known: None, source: SimulatorServer, bars: BarStore
-) -> None:
-    rows = series_of("--all", "--interval", "1m,5m", "--bars", "6000", "--parallel", "3")
-    assert [(row["state"], row["received"], row["error"]) for row in rows] == [("done", 6000, None)] * 6
-    assert requests() == 3 + 6 * 2
-    for key in (COIN, ETHER, SHARE):
-        for name in ("1m", "5m"):
-            interval = INTERVALS[name]
-            until = source.market.forming(key, interval, NOW_MS)
-            assert until is not None
-            assert stored(bars, key, name)[1].same_as(source.market.last(key, interval, 6000, until.time_ms))
-
-
-def test_one_that_fails_stops_no_other(known: None, source: SimulatorServer, bars: BarStore) -> None:
-    Symbol.objects.create(key="NASDAQ:NOPE")
-    error, rows = failing("NASDAQ:NOPE", COIN, SHARE, "--bars", "100", "--parallel", "1")
-    assert [(row["state"], row["received"]) for row in rows] == [("failed", 0), ("done", 100), ("done", 100)]
-    assert "TradingView has no symbol NASDAQ:NOPE for this account" in rows[0]["error"]
-    assert error.returncode == 1
-    assert str(error) == f"1 of 3 series were not finished. NASDAQ:NOPE 1m: {rows[0]['error']}"
-
-
-def test_a_connection_that_is_cut_is_made_anew_and_asks_for_the_rest(
-    known: None, source: SimulatorServer, bars: BarStore
-) -> None:
-    source.faults.set("close_mid_batch", symbol=COIN, times=1)
-    rows = series_of(COIN, SHARE, "--bars", "12000")
-    assert [(row["state"], row["received"]) for row in rows] == [("done", 12_000)] * 2
-    assert stored(bars, COIN)[1].same_as(source.market.last(COIN, MINUTE, 12_000, THIS_MINUTE))
-
-
-def test_somebody_may_pause_one_of_them_meanwhile(known: None, source: SimulatorServer, bars: BarStore) -> None:
-    wish = command("backfill", COIN, SHARE, "--bars", "6000")
-    variables = environment(source, TRADINGVIEW_PAUSE_S="2")
-    with subprocess.Popen(wish, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline().split()[0]
-        assert backfill_jobs.pause(BackfillJob.objects.get(symbol=first))
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    jobs = {job.symbol: job for job in BackfillJob.objects.all()}
-    paused, other = jobs.pop(first), next(iter(jobs.values()))
-    assert (paused.state, paused.received, other.state, other.received) == ("paused", 4999, "done", 6000)
-    assert said.splitlines()[-1].endswith(
-        f"1 of 2 series were not finished. {first} 1m: {first} 1m is paused. "
-        f"Go on with: manage.py backfill --resume {paused.pk}"
-    )
-
-
-def test_in_the_background_jobs_wait_for_the_worker(known: None, source: SimulatorServer, bars: BarStore) -> None:
-    before = source.connections
-    lines = backfill(COIN, SHARE, "--bars", "500", "--background").splitlines()
-    jobs = list(BackfillJob.objects.order_by("pk"))
-    assert lines == [f"{job.pk} {job}" for job in jobs]
-    assert [(job.symbol, job.state, job.bars) for job in jobs] == [(COIN, "queued", 500), (SHARE, "queued", 500)]
-    queued = Database().collection("jobs_backfills").find({}, sort=[("_id", 1)])
-    assert [one["_id"] for one in queued] == [f"backfill:{job.pk}:0" for job in jobs]
-    assert source.connections == before
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_all_that_are_not_finished_can_be_resumed_after_an_interruption(
-    known: None, source: SimulatorServer, bars: BarStore, stop: signal.Signals, settings: LazySettings
-) -> None:
-    """One needs no request, one gets its turn, the others wait for theirs."""
-    limits = ("--interval", "1d", "--from", "2026-11-02", "--to", "2026-11-13")
-    backfill(YOUNG, *limits)
-    BackfillJob.objects.all().delete()
-    free(settings)
-    wish = (YOUNG, COIN, ETHER, SHARE, *limits, "--parallel", "2")
-    variables = environment(source, TRADINGVIEW_PAUSE_S="40")
-    with subprocess.Popen(
-        command("backfill", *wish), env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline().split(" ")[0]  # of two threads either may be the quicker one
-        process.send_signal(stop)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    jobs = {job.symbol: job for job in BackfillJob.objects.all()}
-    second = {COIN: ETHER, ETHER: COIN}[first]
-    assert {key: job.state for key, job in jobs.items()} == {
-        YOUNG: "done", first: "done", second: "paused", SHARE: "paused",
-    }  # fmt: skip
-    ids = [str(jobs[key].pk) for key in (second, SHARE)]
-    assert said.splitlines()[-1].endswith(f"Interrupted. Go on with: manage.py backfill --resume {' '.join(ids)}")
-    free(settings)
-    resumed = manage("backfill", "--resume", *ids, "--json", source=source)
-    assert resumed.code == 0, resumed.err
-    rows = json.loads(resumed.out)["series"]
-    assert [(row["job"], row["state"], row["received"]) for row in rows] == [
-        (ids[0], "done", 12),
-        (ids[1], "done", 10),
-    ]

@@ -1,17 +1,19 @@
-"""Fixtures: the test database without Django's flush (these stores are no models), and a Redis of one's own that a test
-may kill or empty."""
+"""Fixtures: the test database without Django's flush (these stores are no models), a series in it, and a Redis of one's
+own that a test may kill or empty."""
 
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infrastructure.embedded import binaries
-from infrastructure.persistence import Cache, Database
+from infrastructure.intervals import INTERVALS
+from infrastructure.persistence import BarStore, Cache, Database, Series
 from tests.servers import free_port
 
 COLLECTIONS = ("bar_chunk", "bar_series", "lease", "quote", "probe")
@@ -74,3 +76,17 @@ def empty(database: Database) -> None:
     """Before, for what a killed process left; after, for the tests that come next."""
     for name in COLLECTIONS:
         database.collection(name).delete_many({})
+
+
+def iter_random(seed: int = 1) -> Callable[[], float]:
+    return np.random.default_rng(seed).random
+
+
+@pytest.fixture
+def store(database: Database) -> BarStore:
+    return BarStore(database, random=iter_random())
+
+
+@pytest.fixture
+def series(store: BarStore) -> Series:
+    return store.series("BINANCE:BTCUSDT", INTERVALS["1m"], bars_per_week=10_080)

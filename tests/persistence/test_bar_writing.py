@@ -12,7 +12,7 @@ from infrastructure.persistence import BarStore, Database, Series, Written
 from infrastructure.persistence.bar_documents import WEEK_MS, by_chunk
 from infrastructure.persistence.bar_writing import TRIES, ChunkWriter
 from tests.persistence.bits import same_bits
-from tests.persistence.test_bars import START, minutes
+from tests.persistence.minutes import START, minutes
 
 WEEK = WEEK_MS // 60_000  # minutes
 

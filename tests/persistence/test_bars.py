@@ -1,4 +1,5 @@
-import threading
+"""The BarStore: series, bars written and read by range, damage found."""
+
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -10,37 +11,12 @@ from infrastructure.bars import Bars
 from infrastructure.errors import Malformed, Rejected, Unavailable
 from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, Series, Written
-from infrastructure.persistence.bar_documents import TAIL, WEEK_MS
+from infrastructure.persistence.bar_documents import WEEK_MS
 from marketdata import models
 from tests.persistence.bits import same_bits
+from tests.persistence.minutes import MINUTE, START, chunks, minutes
 
-MINUTE = 60_000
-START = 1_704_067_200_000  # 2024-01-01, a Monday
 NAN = float("nan")
-
-
-@pytest.fixture
-def store(database: Database) -> BarStore:
-    return BarStore(database, random=iter_random())
-
-
-@pytest.fixture
-def series(store: BarStore) -> Series:
-    return store.series("BINANCE:BTCUSDT", INTERVALS["1m"], bars_per_week=10_080)
-
-
-def iter_random(seed: int = 1) -> Callable[[], float]:
-    return np.random.default_rng(seed).random
-
-
-def minutes(n: int, start: int = START, seed: int = 1) -> Bars:
-    random = np.random.default_rng(seed)
-    prices = 100 + random.integers(-500, 500, (4, n)) / 100
-    return Bars(start + MINUTE * np.arange(n), *prices, random.integers(0, 1000, n).astype(float))
-
-
-def chunks(database: Database) -> list[dict[str, object]]:
-    return list(database.collection("bar_chunk").find().sort("_id"))
 
 
 def test_a_series_is_made_once_and_its_id_does_not_follow_from_its_name(store: BarStore, series: Series) -> None:
@@ -56,20 +32,6 @@ def test_a_series_is_made_once_and_its_id_does_not_follow_from_its_name(store: B
     assert store.find("BINANCE:BTCUSDT", INTERVALS["1m"], adjustment="none") == unadjusted
     assert store.find("BINANCE:BTCUSDT", INTERVALS["5m"]) is None
     assert sorted(found.id for found in store.all_series()) == sorted([series.id, unadjusted.id])
-
-
-def test_threads_that_make_one_series_at_once_get_the_same(database: Database) -> None:
-    database.collection("bar_series").drop()  # nor is there an index yet
-    found: list[Series] = []
-    together = threading.Barrier(6, timeout=30)
-
-    def make() -> None:
-        together.wait()
-        found.append(BarStore(Database()).series("A:A", INTERVALS["1d"], bars_per_week=5))
-
-    in_threads([make] * 6)
-    assert len(found) == 6
-    assert len({one.id for one in found}) == 1
 
 
 def test_an_id_that_is_always_taken_ends_in_unavailable(database: Database) -> None:
@@ -209,85 +171,6 @@ def test_bars_before_1970_and_across_a_great_gap_are_kept(store: BarStore) -> No
     assert same_bits(store.last(daily, 4), bars[2:])
 
 
-def test_pushed_bars_are_read_like_written_ones(store: BarStore, series: Series) -> None:
-    bars = minutes(20)
-    store.write(series, bars[:5])
-    for bar in bars[5:]:
-        store.push([(series, bar)])
-    store.push([])
-    assert same_bits(store.read(series), bars)
-    assert same_bits(store.last(series, 3), bars[17:])
-    assert store.count(series) == 20
-    assert store.latest([series]) == {series.id: next(iter(bars[19:]))}
-    assert same_bits(Bars.concat(list(store.iterate(series, int(bars.time_ms[7])))), bars[7:])
-
-
-def test_a_bar_pushed_again_is_there_once_with_its_latest_values(store: BarStore, series: Series) -> None:
-    first, again = minutes(6), minutes(6, seed=2)
-    store.write(series, first[:3])
-    for bar in [*first[2:], *first[2:], *again[4:], *again[1:2]]:
-        store.push([(series, bar)])
-    expected = Bars.concat([first[:1], again[1:2], first[2:4], again[4:]])
-    assert same_bits(store.read(series), expected)
-    assert store.count(series) == 6
-    assert store.latest([series]) == {series.id: next(iter(again[5:]))}
-    assert store.fold(series) == 1
-    assert same_bits(store.read(series), expected)
-
-
-def test_many_series_are_pushed_and_asked_for_their_last_bar_together(store: BarStore, database: Database) -> None:
-    all_series = [store.series(f"S:{n}", INTERVALS["1m"], bars_per_week=1950) for n in range(20)]
-    empty = store.series("S:EMPTY", INTERVALS["1m"], bars_per_week=1950)
-    bars = list(minutes(40))
-    store.push([(one, bars[2 * n + i]) for n, one in enumerate(all_series) for i in (1, 0)])
-    assert store.latest([*all_series, empty]) == {one.id: bars[2 * n + 1] for n, one in enumerate(all_series)}
-    assert [list(store.read(one)) for one in all_series] == [bars[2 * n : 2 * n + 2] for n in range(20)]
-
-
-def test_a_push_may_begin_a_series_and_a_chunk(store: BarStore, series: Series, database: Database) -> None:
-    before, after = minutes(1, start=START - MINUTE), minutes(1)
-    store.push([(series, bar) for bar in [*after, *before]])
-    assert same_bits(store.read(series), Bars.concat([before, after]))
-    assert [(chunk["n"], len(chunk["tail"])) for chunk in chunks(database)] == [(0, 1), (0, 1)]  # type: ignore[arg-type]
-
-
-def test_pushing_folds_by_chance_and_writing_folds_a_long_tail(database: Database, series: Series) -> None:
-    bars = minutes(TAIL + 1)
-    never, always = BarStore(database, random=lambda: 1.0), BarStore(database, random=lambda: 0.0)
-
-    def tail() -> tuple[object, int]:
-        return chunks(database)[0]["n"], len(chunks(database)[0]["tail"])  # type: ignore[arg-type]
-
-    never.push([(series, bar) for bar in bars[:TAIL]])
-    assert tail() == (0, TAIL)
-    assert never.write(series, bars[:TAIL]) == Written(new=0, corrected=0, documents=1)
-    assert tail() == (TAIL, 0)
-    never.push([(series, next(iter(bars[TAIL:])))])
-    assert never.write(series, bars) == Written()
-    assert tail() == (TAIL, 1)
-    always.push([(series, next(iter(bars[TAIL:])))])
-    assert tail() == (TAIL + 1, 0)
-    assert same_bits(never.read(series), bars)
-
-
-def test_folding_what_has_no_tail_changes_nothing(store: BarStore, series: Series, database: Database) -> None:
-    store.write(series, minutes(10))
-    before = chunks(database)
-    assert store.fold(series) == 0
-    assert chunks(database) == before
-
-
-def test_any_double_survives_the_tail_too(store: BarStore, series: Series) -> None:
-    odd = np.array([0x7FF8000000000001, -0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000, 1, -(2**63)], np.int64).view(
-        np.float64
-    )
-    bars = Bars(START + MINUTE * np.arange(1), *odd.reshape(5, 1))
-    store.push([(series, next(iter(bars)))])
-    assert same_bits(store.read(series), bars)
-    store.fold(series)
-    assert same_bits(store.read(series), bars)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -346,47 +229,3 @@ def test_the_models_show_what_the_store_writes(
     rows = list(model.objects.order_by("pk").values())  # type: ignore[attr-defined]
     stored = database.collection(model._meta.db_table).find({}, dict.fromkeys(hidden, 0)).sort("_id")
     assert [{("_id" if key == "id" else key): value for key, value in row.items()} for row in rows] == list(stored)
-
-
-def in_threads(works: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=work) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def test_threads_that_write_push_and_fold_one_chunk_lose_nothing(store: BarStore, series: Series) -> None:
-    bars = minutes(600)
-    errors: list[BaseException] = []
-
-    def guarded(work: Callable[[BarStore], None]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                work(BarStore(Database()))
-            except BaseException as error:  # noqa: BLE001 - shown by the assertion
-                errors.append(error)
-
-        return run
-
-    def write(own: BarStore) -> None:
-        for start in range(0, 400, 40):
-            own.write(series, bars[start : start + 60])  # overlapping
-
-    def write_backwards(own: BarStore) -> None:
-        for start in range(360, -1, -60):
-            own.write(series, bars[start : start + 80])
-
-    def push(own: BarStore) -> None:
-        for bar in bars[400:]:
-            own.push([(series, bar)])
-
-    def fold(own: BarStore) -> None:
-        for _ in range(30):
-            own.fold(series)
-
-    in_threads([guarded(work) for work in (write, write_backwards, push, fold)])
-    assert errors == []
-    assert same_bits(store.read(series), bars[:600])
-    assert store.count(series) == 600

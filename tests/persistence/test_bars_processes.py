@@ -22,7 +22,7 @@ from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, CoverageStore, Database
 from tests.persistence import rival
 from tests.persistence.bits import same_bits
-from tests.persistence.test_bars import minutes
+from tests.persistence.minutes import minutes
 from tests.servers import free_port
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, Series
 from infrastructure.persistence.bar_documents import WEEK_MS
 from tests.persistence.bits import same_bits
-from tests.persistence.test_bars import START, minutes
+from tests.persistence.minutes import START, minutes
 
 WEEK = WEEK_MS // 60_000  # minutes, a chunk
 

@@ -12,8 +12,10 @@ from infrastructure.simulator import Market, SimulatorServer, StandingClock
 from infrastructure.tradingview import TradingViewWebSocketProvider
 from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate, Wanted
 from infrastructure.tradingview.stream import Pair
+from tests.tradingview.friday import FRIDAY, OPEN_MINUTE
+from tests.tradingview.listening import Sink
 from tests.tradingview.settings_for import config_for
-from tests.tradingview.test_websocket import FRIDAY, MINUTE, OPEN_MINUTE, Sink
+from tests.tradingview.wishes import MINUTE
 
 SYMBOLS = ("BINANCE:BTCUSDT", "LSE:VOD", "NASDAQ:AAPL", "TEST:TICK", "TVC:RUT")
 END_MS = OPEN_MINUTE + 125_000  # the simulator's clock at the end

@@ -19,8 +19,9 @@ from infrastructure.tradingview.base import (
     Wanted,
 )
 from tests.replay.recording import END_MS, SYMBOLS, WANTED, expected_quote, heard_quote, recorded
+from tests.tradingview.listening import Sink
 from tests.tradingview.settings_for import config_for
-from tests.tradingview.test_websocket import MINUTE, Sink
+from tests.tradingview.wishes import MINUTE
 
 NONE = "NASDAQ:NONE"
 

@@ -13,7 +13,7 @@ from infrastructure.tradingview.base import BarUpdate, QuoteUpdate, SeriesBegun,
 from infrastructure.tradingview.chart import RESOLVE, SERIES, TURNAROUND
 from infrastructure.tradingview.messages import request, symbol_spec
 from tests.tradingview.talk import bars, completed, flat, hello, resolved, say
-from tests.tradingview.test_websocket import MINUTE
+from tests.tradingview.wishes import MINUTE
 
 OPEN = 1_767_625_200_000  # Monday 2026-01-05 15:00 UTC: New York trades
 AHEAD_MS = 5_000  # the server's clock is ahead of the recorder's

@@ -15,8 +15,8 @@ from infrastructure.simulator import SimulatorServer
 from infrastructure.tradingview import TradingViewConfig, TradingViewWebSocketProvider
 from infrastructure.tradingview.base import QuoteUpdate, Wanted
 from infrastructure.tradingview.messages import request
+from tests.tradingview.listening import Sink
 from tests.tradingview.settings_for import config_for
-from tests.tradingview.test_websocket import Sink
 
 TOKEN, COOKIE = "made-up-token-7f3a", "made-up-cookie-9c1e"
 HEARTBEAT = "~m~4~m~~h~1"

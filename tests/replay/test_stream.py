@@ -20,7 +20,7 @@ from infrastructure.tradingview.base import (
 from infrastructure.tradingview.live_series import RECENT_BARS
 from marketdata.providers import get_provider, get_stream_provider
 from tests.replay.recording import MINUTE, SYMBOLS, WANTED, Said, heard_quote, played, recorded
-from tests.tradingview.test_websocket import Sink
+from tests.tradingview.listening import Sink
 
 
 @pytest.mark.parametrize("connections", [1, 3])

@@ -10,6 +10,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from infrastructure.bars import Bars
 from infrastructure.simulator import ANONYMOUS_TOKEN, SimulatorServer
 
 ORIGIN = "https://www.tradingview.com"
@@ -84,3 +85,13 @@ def chart(client: Talk, symbol: str, resolution: str, count: Any = 300, frame: A
     client.send("chart_create_session", session, "")
     client.send("resolve_symbol", session, "sym_1", f'={{"symbol":"{symbol}","adjustment":"splits"}}')
     client.send("create_series", session, "sds_1", "s1", "sym_1", resolution, count, frame)
+
+
+def answer(client: Talk) -> dict[str, Message]:
+    """The messages up to the end of an answer, by their kind (the last one of each)."""
+    return {message.get("m", "hello"): message for message in client.until("series_completed", "series_error")}
+
+
+def bars_of(message: Message, series: str = "sds_1") -> Bars:
+    rows = [entry["v"] for entry in message["p"][1][series]["s"]]
+    return Bars.from_rows([(row[0] * 1000, *row[1:5], row[5] if len(row) > 5 else float("nan")) for row in rows])

@@ -1,3 +1,5 @@
+"""What a chart session answers: the order and shape of the recorded answers, the bars of the market."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -6,10 +8,10 @@ import numpy as np
 import pytest
 
 from infrastructure.bars import Bars
-from infrastructure.intervals import DAY_MS, INTERVALS, MINUTE_MS
+from infrastructure.intervals import DAY_MS, INTERVALS
 from infrastructure.simulator import PAID_TOKEN, SimulatorServer, StandingClock, wire
 from tests.simulator.conftest import FRIDAY_MS
-from tests.simulator.talk import Message, Talk, chart, frames, talk
+from tests.simulator.talk import answer, bars_of, chart, frames, talk
 
 MINUTE, HOUR, DAY = INTERVALS["1m"], INTERVALS["1h"], INTERVALS["1d"]
 
@@ -21,16 +23,6 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return [shape(value[0])] if value else []
     return type(value).__name__
-
-
-def bars_of(message: Message, series: str = "sds_1") -> Bars:
-    rows = [entry["v"] for entry in message["p"][1][series]["s"]]
-    return Bars.from_rows([(row[0] * 1000, *row[1:5], row[5] if len(row) > 5 else float("nan")) for row in rows])
-
-
-def answer(client: Talk) -> dict[str, Message]:
-    """The messages up to the end of an answer, by their kind (the last one of each)."""
-    return {message.get("m", "hello"): message for message in client.until("series_completed", "series_error")}
 
 
 def test_an_answer_has_the_order_and_shape_of_the_recorded_one(server: SimulatorServer, captures: Path) -> None:
@@ -243,87 +235,6 @@ def test_modifying_a_series_sends_only_what_is_not_loaded(server: SimulatorServe
     assert hourly["timescale_update"]["p"][1]["sds_1"]["t"] == "s3"
 
 
-def errors(client: Talk) -> list[Message]:
-    return client.until("series_error", "critical_error")[1:]
-
-
-def test_an_unknown_symbol_ends_as_recorded(server: SimulatorServer, captures: Path) -> None:
-    recorded = json.loads((captures / "10-symbol-error-then-series-error.json").read_text())
-    with talk(server) as client:
-        chart(client, "NASDAQ:NOSUCH", "1D", 5, session="cs_urdpo2")
-        messages = errors(client)
-    theirs = [json.loads(payload) for payload in frames(recorded[1])]
-    assert [(m["m"], m["p"][:4]) for m in messages] == [(m["m"], m["p"][:4]) for m in theirs]
-    assert len(client.batches[-1]) == 3
-
-
-@pytest.mark.parametrize(
-    ("symbol", "resolution", "reason"),
-    [
-        ("TEST:DENIED", "1D", "resolve error"),
-        ("NASDAQ:AAPL", "1S", "seconds_not_entitled"),
-        ("NASDAQ:AAPL", "10T", "ticks_not_entitled"),
-        ("NASDAQ:AAPL", "188", "custom_resolution"),
-        ("TEST:DAILY", "5", "unsupported resolution: TEST:DAILY, 5"),
-    ],
-)
-def test_a_series_that_cannot_be_says_why(server: SimulatorServer, symbol: str, resolution: str, reason: str) -> None:
-    with talk(server) as client:
-        chart(client, symbol, resolution, 5)
-        last = errors(client)[-1]
-    assert (last["m"], last["p"][:4]) == ("series_error", ["cs_1", "sds_1", "s1", reason])
-
-
-def test_a_permission_names_its_group(server: SimulatorServer) -> None:
-    with talk(server) as client:
-        chart(client, "TEST:DENIED", "1D", 5)
-        message = next(m for m in errors(client) if m["m"] == "symbol_error")
-    assert message["p"] == ["cs_1", "sym_1", "permission denied", "group", "simulated_paid_data"]
-
-
-def test_a_second_series_ends_an_anonymous_session_and_no_other(server: SimulatorServer) -> None:
-    with talk(server) as client:
-        chart(client, "TEST:TICK", "1", 5)
-        answer(client)
-        chart(client, "TEST:TICK", "1", 5, session="cs_2")
-        client.until("series_completed")
-        client.send("create_series", "cs_1", "sds_2", "s1", "sym_1", "5", 5, "")
-        error = client.until("critical_error")[-1]
-        client.send("request_more_data", "cs_2", "sds_1", 5)
-        more = client.until("series_completed")[-1]
-    assert error["p"][:2] == ["cs_1", "exceed limit of series in the session"]
-    assert error["p"][2].startswith("method: create_series. args: ")
-    assert more["p"][0] == "cs_2"
-
-
-def test_a_paid_session_holds_several_series(server: SimulatorServer) -> None:
-    with talk(server, token=PAID_TOKEN) as client:
-        chart(client, "NASDAQ:AAPL", "1", 5)
-        resolved = answer(client)["symbol_resolved"]["p"][2]
-        client.send("create_series", "cs_1", "sds_2", "s1", "sym_1", "188", 5, "")
-        completed = answer(client)["series_completed"]["p"]
-    assert (resolved["full_name"], resolved["exchange"]) == ("NASDAQ:AAPL", "NASDAQ")
-    assert completed[:4] == ["cs_1", "sds_2", "streaming", "s1"]
-
-
-def test_a_removed_series_makes_room_for_another(server: SimulatorServer) -> None:
-    with talk(server) as client:
-        chart(client, "TEST:TICK", "1", 5)
-        answer(client)
-        client.send("remove_series", "cs_1", "sds_1")
-        client.send("create_series", "cs_1", "sds_2", "s2", "sym_1", "5", 5, "")
-        completed = answer(client)["series_completed"]["p"]
-    assert completed[:4] == ["cs_1", "sds_2", "streaming", "s2"]
-
-
-def test_arguments_that_do_not_fit_end_the_session(server: SimulatorServer) -> None:
-    with talk(server) as client:
-        client.send("chart_create_session", "cs_1", "")
-        client.send("create_series", "cs_1", "sds_1", "s1", "sym_unknown", "1", 5, "")
-        error = client.until("critical_error")[-1]
-    assert error["p"][:2] == ["cs_1", "invalid_parameters"]
-
-
 def test_the_first_bar_and_the_next_times_can_be_asked(server: SimulatorServer) -> None:
     with talk(server) as client:
         chart(client, "NASDAQ:AAPL", "60", 5)
@@ -336,66 +247,3 @@ def test_the_first_bar_and_the_next_times_can_be_asked(server: SimulatorServer) 
     hours = server.market.symbol("NASDAQ:AAPL").hours
     opens = hours.opens(FRIDAY_MS, FRIDAY_MS + DAY_MS, HOUR)[:3]
     assert (scale[1], scale[2]["index"], scale[2]["changes"]) == ({}, 5, (opens / 1000).tolist())
-
-
-def test_the_last_bar_moves_with_each_trade_and_the_next_gets_an_index(
-    server: SimulatorServer, clock: StandingClock
-) -> None:
-    minute = FRIDAY_MS - FRIDAY_MS % MINUTE_MS
-    with talk(server) as client:
-        chart(client, "NASDAQ:AAPL", "1", 300)
-        held = bars_of(answer(client)["timescale_update"])
-        trades = [ms for ms in server.market.trades("NASDAQ:AAPL", minute).time_ms if ms > FRIDAY_MS]
-        for at_ms in trades[:3]:
-            clock.at_ms = at_ms
-            update = client.until("du")[-1]["p"][1]["sds_1"]
-            bar = server.market.forming("NASDAQ:AAPL", MINUTE, at_ms)
-            assert bar is not None
-            assert update == {
-                "s": [{"i": 299, "v": [bar.time_ms / 1000, bar.open, bar.high, bar.low, bar.close, bar.volume]}],
-                "ns": {"d": "", "indexes": "nochange"},
-                "t": "s1",
-                "lbs": {"bar_close_time": minute // 1000 + 60},
-            }
-        clock.at_ms = server.market.trades("NASDAQ:AAPL", minute + MINUTE_MS).time_ms[2]
-        finish, opening = client.until("timescale_update")[-2:]
-        clock.at_ms += 40_000
-        moved = client.until("du")[-1]["p"][1]["sds_1"]["s"][0]
-    assert held.same_as(server.market.history("NASDAQ:AAPL", MINUTE, 300, FRIDAY_MS))
-    assert [tuple(row) for row in bars_of(finish).columns] == [
-        tuple(row) for row in server.market.bars("NASDAQ:AAPL", MINUTE, minute, minute + 1).columns
-    ]
-    assert opening["p"][1]["sds_1"]["s"][0]["i"] == 300
-    assert opening["p"][2] == {
-        "index": 300, "zoffset": 0, "changes": [minute / 1000 + 60],
-        "marks": [[20, minute // 1000 + 60 - 5 * 3600, 300]], "index_diff": [],
-    }  # fmt: skip
-    assert moved["i"] == 300
-
-
-def test_bars_that_came_and_went_between_two_looks_are_all_sent(server: SimulatorServer, clock: StandingClock) -> None:
-    with talk(server) as client:
-        chart(client, "BINANCE:BTCUSDT", "1", 3)
-        answer(client)
-        clock.at_ms += 5 * MINUTE_MS
-        got: dict[int, list[float]] = {}
-        while max(got, default=0) < 7:
-            message = client.message()
-            for entry in message["p"][1]["sds_1"]["s"]:
-                got[entry["i"]] = entry["v"]
-    seen = server.market.history("BINANCE:BTCUSDT", MINUTE, 6, clock.at_ms)
-    assert list(got) == [2, 3, 4, 5, 6, 7]
-    assert Bars.from_rows([(row[0] * 1000, *row[1:]) for row in got.values()]).same_as(seen)
-
-
-def test_a_deleted_session_is_silent(server: SimulatorServer, clock: StandingClock) -> None:
-    with talk(server) as client:
-        chart(client, "TEST:TICK", "1", 3)
-        answer(client)
-        client.send("chart_delete_session", "cs_1")
-        chart(client, "TEST:RARE", "1D", 3, session="cs_2")
-        answer(client)
-        clock.at_ms += 10_000
-        client.send("request_more_data", "cs_2", "sds_1", 3)
-        sessions = {message["p"][0] for message in client.until("series_completed")}
-    assert sessions == {"cs_2"}

@@ -11,8 +11,7 @@ from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS
 from infrastructure.simulator import Market, SimulatorServer
 from infrastructure.simulator.clock import RunningClock
-from tests.simulator.talk import ORIGIN, Talk, chart
-from tests.simulator.test_chart import bars_of
+from tests.simulator.talk import ORIGIN, Talk, bars_of, chart
 
 ROOT = Path(__file__).parents[2]
 

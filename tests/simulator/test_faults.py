@@ -11,8 +11,7 @@ from websockets.sync.client import connect
 from infrastructure.intervals import INTERVALS
 from infrastructure.simulator import MODES, PAID_TOKEN, SimulatorServer, StandingClock
 from tests.simulator.conftest import FRIDAY_MS
-from tests.simulator.talk import ORIGIN, Message, Talk, chart, frames, talk
-from tests.simulator.test_chart import bars_of
+from tests.simulator.talk import ORIGIN, Message, Talk, bars_of, chart, frames, talk
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every recorded payload, decoded and compared with what it says as a whole."""
+"""Recorded payloads of charts, each decoded and compared with what it says as a whole."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,19 @@ from typing import Any
 import pytest
 
 from infrastructure.bars import Bars
-from infrastructure.replay import captures as captures_of_files
 from infrastructure.tradingview import frames, messages
 from infrastructure.tradingview.base import SymbolInfo
 from infrastructure.tradingview.messages import (
     Hello,
-    QuoteCompleted,
-    QuoteData,
     SeriesCompleted,
     SeriesData,
     SeriesError,
     SeriesLoading,
     SymbolError,
-    SymbolResolved,
     Unknown,
 )
 from tests.tradingview import recorded
+from tests.tradingview.meanings import meaning, read, rows, texts_of
 
 AAPL_DAYS = [
     (1786714200000, 306.0, 307.49, 304.3, 305.93, 28229375.0),
@@ -63,35 +60,6 @@ AAPL_2026 = SymbolInfo(
 )
 
 
-def read(*texts: str) -> list[Any]:
-    """What the texts say, in order; symbols and bars in the platform's own types, heartbeats as text."""
-    return [meaning(payload) for text in texts for payload in frames.decode(text)]
-
-
-def meaning(payload: str) -> Any:
-    if payload.startswith(frames.HEARTBEAT):
-        return payload
-    said = messages.decode(payload).p
-    if isinstance(said, SymbolResolved):
-        return said.session, said.resolve, said.facts.info("NASDAQ:AAPL", "streaming")
-    if isinstance(said, SeriesData):
-        return said.session, {
-            name: (part.turnaround, list(part.bars()), part.close_ms) for name, part in said.objects.items()
-        }
-    if isinstance(said, QuoteData):
-        return said.session, said.name, said.refusal, said.quote.v.changes()
-    return said
-
-
-def rows(*of: tuple[float, ...]) -> list[Any]:
-    return list(Bars.from_rows(of))
-
-
-def texts_of(path: Path) -> list[str]:
-    """As the replay reads them."""
-    return [record.text for record in captures_of_files.read(path)]
-
-
 def aapl_answer(session: str) -> list[Any]:
     return [
         SeriesLoading(session, "sds_1", "s1"),
@@ -126,145 +94,6 @@ def test_an_unknown_symbol_has_two_errors_and_no_completion(captures: Path) -> N
         SeriesLoading("cs_urdpo2", "sds_1", "s1"),
         SymbolError("cs_urdpo2", "sym_1", "invalid symbol"),
         SeriesError("cs_urdpo2", "sds_1", "s1", "resolve error"),
-    ]
-
-
-def test_a_session_of_2024_with_a_refused_quote(captures: Path) -> None:
-    texts = texts_of(captures / "12-aapl-anonymous-2024-with-qsd-error.txt")
-    aapl_2024 = SymbolInfo(
-        symbol="NASDAQ:AAPL",
-        full_name="BATS:AAPL",
-        pro_name="NASDAQ:AAPL",
-        exchange="Cboe One",
-        listed_exchange="NASDAQ",
-        description="Apple Inc.",
-        type="stock",
-        currency="USD",
-        timezone="America/New_York",
-        session="0930-1600",
-        holidays=recorded.HOLIDAYS[:236],
-        corrections="0930-1300:20190703,20191129,20191224,20211126,20221125,20230703,20231124,20240703,20241129,"
-        "20241224,20250703,20251128,20251224",
-        update_mode="streaming",
-    )
-    assert read(*texts) == [
-        Hello("0.8564.902_sfo2-charts-33-webchart-12"),
-        SeriesLoading("cs_coolbmbifjpi", "sds_1", "s1"),
-        ("cs_coolbmbifjpi", "sds_sym_1", aapl_2024),
-        ("qs_ihvygdwgggms", '={"adjustment":"splits","currency-id":"USD"}', "no_such_symbol", {}),
-        (
-            "qs_ihvygdwgggms",
-            "NASDAQ:AAPL",
-            "",
-            {
-                "last": 221.72,
-                "last_ms": 1723679998000,
-                "change": 0.45,
-                "change_percent": 0.2,
-                "volume": 41960574.0,
-                "session": "out_of_session",
-                "update_mode": "streaming",
-                "venue": "BATS:AAPL",
-                "currency": "USD",
-                "description": "Apple Inc.",
-            },
-        ),
-        QuoteCompleted("qs_ihvygdwgggms", "NASDAQ:AAPL"),
-        SeriesCompleted("cs_coolbmbifjpi", "sds_1", "streaming", "s1"),
-    ]
-
-
-def test_quotes_of_an_index_a_coin_and_shares(captures: Path) -> None:
-    text = (captures / "13-quotes-index-crypto-stock.txt").read_text()
-    session = "qs_PL4Mnuk8pRGP"
-    common = {"session": "out_of_session", "currency": "USD"}
-    assert read(text) == [
-        (
-            session,
-            "NASDAQ:NDX",
-            "",
-            {
-                "last": 14528.3605,
-                "last_ms": 1686427872000,
-                "change": 43.82,
-                "change_percent": 0.3,
-                "volume": None,
-                "update_mode": "delayed_streaming_900",
-                "venue": "NASDAQ_DLY:NDX",
-                "description": "NASDAQ 100",
-                **common,
-            },
-        ),
-        QuoteCompleted(session, "NASDAQ:NDX"),
-        (
-            session,
-            "SP:SPX",
-            "",
-            {
-                "last": 4298.87,
-                "last_ms": 1686341020000,
-                "change": 4.95,
-                "change_percent": 0.12,
-                "volume": 2109000000.0,
-                "update_mode": "streaming",
-                "venue": "SP:SPX",
-                "description": "S&P 500",
-                **common,
-            },
-        ),
-        QuoteCompleted(session, "SP:SPX"),
-        (
-            session,
-            "BITSTAMP:BTCUSD",
-            "",
-            {
-                "last": 25753.0,
-                "last_ms": 1686475585000,
-                "change": -104.0,
-                "change_percent": -0.4,
-                "volume": 275.62184705,
-                "update_mode": "streaming",
-                "venue": "BITSTAMP:BTCUSD",
-                "description": "Bitcoin / U.S. dollar",
-                "session": "market",
-                "currency": "USD",
-            },
-        ),
-        QuoteCompleted(session, "BITSTAMP:BTCUSD"),
-        (
-            session,
-            "NASDAQ:AAPL",
-            "",
-            {
-                "last": 180.96,
-                "last_ms": 1686355199000,
-                "change": 0.39,
-                "change_percent": 0.22,
-                "volume": 48899973.0,
-                "update_mode": "streaming",
-                "venue": "BATS:AAPL",
-                "description": "Apple Inc.",
-                **common,
-            },
-        ),
-        QuoteCompleted(session, "NASDAQ:AAPL"),
-        (
-            session,
-            "NASDAQ:TSLA",
-            "",
-            {
-                "last": 244.4,
-                "last_ms": 1686355199000,
-                "change": 9.54,
-                "change_percent": 4.06,
-                "volume": 200242371.0,
-                "update_mode": "streaming",
-                "venue": "BATS:TSLA",
-                "description": "Tesla, Inc.",
-                **common,
-            },
-        ),
-        QuoteCompleted(session, "NASDAQ:TSLA"),
     ]
 
 

@@ -14,9 +14,9 @@ from infrastructure.tradingview import TradingViewConfig, TradingViewProvider, T
 from infrastructure.tradingview.base import StreamEvent, Wanted
 from infrastructure.tradingview.http import TradingViewHttp
 from infrastructure.tradingview.session import Session
+from tests.tradingview.listening import Sink
 from tests.tradingview.settings_for import config_for
 from tests.tradingview.talk import Draws
-from tests.tradingview.test_websocket import Sink
 
 TOKEN, COOKIE = "a-secret-token-7f3a", "a-secret-cookie-9c1e"
 MINUTE = INTERVALS["1m"]

@@ -1,92 +1,25 @@
+"""What a stream asks on one connection, and what it makes of the answers."""
+
 import logging
-from typing import Any
 
 import pytest
 
 from infrastructure.bars import Bar
 from infrastructure.errors import Unavailable
 from infrastructure.intervals import INTERVALS
-from infrastructure.tradingview.base import (
-    BarUpdate,
-    Quote,
-    QuoteUpdate,
-    SeriesBegun,
-    StreamEvent,
-    SymbolRefused,
-    Wanted,
-)
+from infrastructure.tradingview.base import BarUpdate, Quote, QuoteUpdate, SeriesBegun, SymbolRefused, Wanted
 from infrastructure.tradingview.payloads import QUOTE_FIELDS
-from infrastructure.tradingview.stream import OPENING, Stream
-from tests.tradingview.talk import (
-    MINUTE_MS,
-    bars,
-    completed,
-    flat,
-    loading,
-    new_session,
-    resolved,
-    say,
-    sent,
-)
+from infrastructure.tradingview.stream import OPENING
+from tests.tradingview.stream_talk import T, Talk
+from tests.tradingview.talk import MINUTE_MS, bars, completed, flat, resolved, say
+from tests.tradingview.wishes import MINUTE, minutes, quotes
 
-MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
-T = 1_700_000_040_000
-SILENCE_MS = 60_000
-NEW_YORK_OPEN = 1699626600000  # Friday 2023-11-10, 09:30; Monday opens three days later
+HOUR = INTERVALS["1h"]
 NOTHING = {
     "last": None, "last_ms": None, "change": None, "change_percent": None, "bid": None, "ask": None, "bid_size": None,
     "ask_size": None, "volume": None, "open": None, "high": None, "low": None, "previous_close": None, "session": None,
     "update_mode": None, "venue": None, "currency": None, "description": None,
 }  # fmt: skip
-
-
-class Talk:
-    """A stream on a new connection, and the server's side of it."""
-
-    def __init__(self, wanted: Wanted, at: int = T, refused: set[Any] | None = None) -> None:
-        self.session = new_session()
-        self.refused = set() if refused is None else refused
-        self.stream = Stream(self.session, self.refused, lambda: 0.5, answer_ms=20_000, silence_ms=SILENCE_MS)
-        self.stream.want(wanted, at)
-        self.sent = sent(self.session)
-        self.charts: dict[tuple[str, str], str] = {}
-        self._note(self.sent)
-
-    def _note(self, messages: list[tuple[Any, ...]]) -> None:
-        for message in messages:
-            if message[0] == "quote_create_session":
-                self.quotes = message[1]
-            if message[0] == "resolve_symbol":
-                symbol = message[3].split('"')[3]
-            if message[0] == "create_series":
-                self.charts[symbol, message[5]] = message[1]
-
-    def want(self, wanted: Wanted, at: int = T) -> list[tuple[Any, ...]]:
-        self.stream.want(wanted, at)
-        return self.said()
-
-    def said(self) -> list[tuple[Any, ...]]:
-        messages = sent(self.session)
-        self._note(messages)
-        return messages
-
-    def hear(self, *texts: str, at: int = T) -> list[StreamEvent]:
-        return self.stream.receive("".join(texts), at)
-
-    def quote(self, symbol: str, at: int = T, **values: Any) -> list[StreamEvent]:
-        return self.hear(say("qsd", self.quotes, {"n": symbol, "s": "ok", "v": values}), at=at)
-
-    def history(self, symbol: str, *rows: tuple[float, ...], at: int = T, **facts: Any) -> list[StreamEvent]:
-        chart = self.charts[symbol, "1"]
-        return self.hear(loading(chart), resolved(chart, **facts), bars(chart, *rows), completed(chart), at=at)
-
-
-def quotes(*symbols: str) -> Wanted:
-    return Wanted(frozenset(symbols))
-
-
-def minutes(*symbols: str) -> Wanted:
-    return Wanted(frozenset(), frozenset((symbol, MINUTE) for symbol in symbols))
 
 
 def test_quotes_are_asked_for_with_a_list_of_fields() -> None:
@@ -232,81 +165,6 @@ def test_messages_of_sessions_that_are_not_ours_are_ignored() -> None:
     talk = Talk(quotes("A:A"))
     assert talk.hear(say("qsd", "qs_other", {"n": "A:A", "s": "ok", "v": {"lp": 2}})) == []
     assert talk.hear(say("critical_error", "cs_other", "x"), say("quote_completed", talk.quotes, "A:A")) == []
-
-
-def silent(talk: Talk, at: int, since: int = T) -> bool:
-    return talk.stream.is_silent(at, since)
-
-
-def test_an_open_market_without_data_is_silent() -> None:
-    talk = Talk(quotes("A:A", "B:B"))
-    talk.quote("A:A", at=T + 5_000, current_session="market")
-    assert not silent(talk, T + 64_999)
-    assert silent(talk, T + 65_000)
-    talk.quote("A:A", at=T + 66_000, lp=1.0)
-    assert not silent(talk, T + 70_000)
-
-
-@pytest.mark.parametrize("session", ["out_of_session", "pre_market", "post_market", None])
-def test_a_market_that_is_not_open_may_be_silent(session: str | None) -> None:
-    talk = Talk(quotes("A:A"))
-    talk.quote("A:A", lp=1.0, current_session=session)
-    assert not silent(talk, T + 10**9)
-
-
-def test_heartbeats_alone_are_silence_whatever_the_market_does() -> None:
-    talk = Talk(quotes("A:A"))
-    talk.hear("~m~4~m~~h~1", at=T + 10_000)
-    assert not silent(talk, T + 59_999)
-    assert silent(talk, T + 60_000)
-
-
-def test_nothing_wanted_is_not_silent() -> None:
-    assert not silent(Talk(Wanted()), T + 10**9)
-
-
-def test_an_answer_that_all_is_refused_is_data() -> None:
-    talk = Talk(quotes("X:X"))
-    talk.hear(say("qsd", talk.quotes, {"n": "X:X", "s": "error", "errmsg": "no_such_symbol", "v": {}}))
-    assert not silent(talk, T + 10**9)
-
-
-def test_the_trading_hours_tell_where_no_quote_does() -> None:
-    talk = Talk(minutes("A:A"), at=NEW_YORK_OPEN - 3_600_000)
-    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=NEW_YORK_OPEN - 3_600_000)
-    assert not silent(talk, NEW_YORK_OPEN - 1)
-    assert not silent(talk, NEW_YORK_OPEN + SILENCE_MS - 1)  # at the bell there has been no silence yet
-    assert silent(talk, NEW_YORK_OPEN + SILENCE_MS)
-    close = NEW_YORK_OPEN + 6 * 3_600_000 + 1_800_000
-    assert silent(talk, close - 1)
-    assert not silent(talk, close)
-
-
-def test_a_feed_that_died_overnight_is_found_when_the_market_should_have_opened() -> None:
-    evening = NEW_YORK_OPEN - 12 * 3_600_000
-    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})), at=evening)
-    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=evening)
-    talk.quote("A:A", at=evening, current_session="out_of_session")
-    assert not silent(talk, NEW_YORK_OPEN + SILENCE_MS - 1)
-    assert silent(talk, NEW_YORK_OPEN + SILENCE_MS)
-
-
-def test_the_source_knows_of_closures_that_the_hours_do_not() -> None:
-    noon = NEW_YORK_OPEN + 2 * 3_600_000
-    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})), at=noon)
-    talk.history("A:A", flat(NEW_YORK_OPEN - 86_400_000), at=noon)
-    talk.quote("A:A", at=noon, current_session="out_of_session")
-    assert not silent(talk, noon + 3_600_000)
-
-
-def test_a_delayed_market_opens_later() -> None:
-    talk = Talk(minutes("A:A"), at=NEW_YORK_OPEN - 3_600_000)
-    chart = talk.charts["A:A", "1"]
-    talk.hear(
-        resolved(chart), bars(chart, flat(0)), completed(chart, "delayed_streaming_900"), at=NEW_YORK_OPEN - 10**6
-    )
-    assert not silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS - 1)
-    assert silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS)
 
 
 def test_after_a_message_that_cannot_be_read_all_is_asked_for_again() -> None:

@@ -15,8 +15,9 @@ from infrastructure.tradingview.base import QuoteUpdate, StreamState
 from infrastructure.tradingview.config import expires_ms
 from infrastructure.tradingview.line import now_ms
 from infrastructure.tradingview.tokens import Tokens
+from tests.tradingview.listening import Running
 from tests.tradingview.settings_for import config_for
-from tests.tradingview.test_websocket import Running, quotes
+from tests.tradingview.wishes import quotes
 
 HOUR_MS = 3_600_000
 COIN = "TEST:TICK"
