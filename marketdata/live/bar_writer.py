@@ -2,7 +2,8 @@
 
 A thread of its own; `put` only takes a lock. Bound and loss: `limit` bars wait for the store, newest state per bar.
 Then `full` says so, and the leader streams no bars until half of them are stored: the source then sends the last ones
-again, and the scheduled pulls fetch the rest. What arrives all the same is refused beyond twice the limit.
+again, and the scheduled pulls fetch the rest. What arrives all the same is refused beyond twice the limit: `lose` hears
+of it.
 """
 
 import logging
@@ -32,9 +33,11 @@ class BarWriter:
         store: BarStore,
         series_of: Callable[[BarUpdate], Series | None],
         stored: Callable[[BarUpdate], None],
+        lose: Callable[[], None],
         limit: int = FULL,
     ) -> None:
         self._store = store
+        self._lose = lose
         self._series_of = series_of
         self._stored = stored
         self._limit = limit
@@ -69,6 +72,7 @@ class BarWriter:
         with self._news:
             if len(self._waiting) >= 2 * self._limit and key not in self._waiting:
                 logger.error("%s %s: a closed bar is left to the scheduled pull", *key[:2])
+                self._lose()
                 return
             self._waiting[key] = update
             self._full = self._full or len(self._waiting) >= self._limit

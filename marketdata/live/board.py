@@ -39,6 +39,7 @@ class Board:
         self._changes: dict[str, tuple[dict[str, Any], int]] = {}
         self._forming: dict[str, BarUpdate] = {}
         self._gone: set[str] = set()
+        self._forgotten: set[str] = set()  # bars of these are on their way at most: nobody streams them
         self._closed: deque[Closed] = deque(maxlen=CLOSED_LINES)
         self._said_closed = 0
         self._lost = self._said_lost = 0
@@ -55,18 +56,22 @@ class Board:
     def bar(self, update: BarUpdate) -> None:
         """A forming bar, or a closed one that is stored."""
         topic = protocol.bar_topic(update.symbol, update.interval.name)
-        self._gone.discard(topic)
         if update.closed:
             if len(self._closed) == CLOSED_LINES:
                 self._drop_oldest()
             mark = protocol.bar_mark(update.bar)
             self._closed.append(Closed(topic, mark, self._encode_bar(topic, update)))
-        else:
+        elif topic not in self._forgotten:
             self._forming[topic] = update
 
     def forget(self, topics: Collection[str]) -> None:
-        """Bars nobody streams any more."""
+        """Bars nobody streams any more, until they are expected again. A closed one that is stored late is said."""
         self._gone.update(topics)
+        self._forgotten.update(topics)
+
+    def expect(self, topics: Collection[str]) -> None:
+        self._gone.difference_update(topics)
+        self._forgotten.difference_update(topics)
 
     def lose(self) -> None:
         """Closed bars were missed before those that come next."""
@@ -153,7 +158,7 @@ class Board:
         json = protocol.encode_bar(
             update.symbol, update.interval, self._next(topic), bar, update.closed, update.close_ms
         )
-        if topic not in self._bars or bar.time_ms >= self._bars[topic][0]:
+        if topic not in self._forgotten and (topic not in self._bars or bar.time_ms >= self._bars[topic][0]):
             self._bars[topic] = (bar.time_ms, json)
         return json
 

@@ -50,7 +50,7 @@ class FeedProcess:
         self._history = history
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._lease: Lease = database.lease(LEASE, owner, LEASE_S)
-        self._unsure = False  # a renewal is under way or has got no answer
+        self._unsure = False  # a renewal, begun while the lease was held, is under way or has got no answer
         self._stands_by = False
         self._not_before = float("-inf")
         self._leader: Leader | None = None
@@ -100,23 +100,27 @@ class FeedProcess:
         self._stands_by = False
         logger.info("leading, fencing number %d", self._lease.fence)
         self._unsure = False
-        leader = Leader(
-            self._database,
-            self._cache,
-            self._provider(),
-            self._lease.fence,
-            self._may_speak,
-            self._source,
-            self._simulated,
-            self._history,
-        )
-        self._leader = leader
-        leader.start()
+        try:
+            self._leader = Leader(
+                self._database,
+                self._cache,
+                self._provider(),
+                self._lease.fence,
+                self._may_speak,
+                self._source,
+                self._simulated,
+                self._history,
+            )
+        except InfrastructureError:  # another process may be able to
+            self._not_before = time.monotonic() + PAUSE_S
+            self._release()
+            raise
+        self._leader.start()
 
     def _renew(self, leader: Leader) -> bool:
         """False when another one leads. Without an answer nobody else can lead either; a lease that ran out meanwhile
         is taken again, if it is still free, under a new number."""
-        self._unsure = True
+        self._unsure = self._unsure or self._lease.held
         try:
             with at_most(RENEW_LIMIT_S):
                 held = self._lease.renew()
@@ -138,6 +142,9 @@ class FeedProcess:
         if leader is None:
             return
         leader.close()
+        self._release()
+
+    def _release(self) -> None:
         try:
             with at_most(RELEASE_LIMIT_S):
                 self._lease.release()
@@ -145,11 +152,13 @@ class FeedProcess:
             logger.warning("the lease runs out by itself: %s", error)
 
     def _report_standby(self, reason: str) -> None:
-        """Where nobody can lead, browsers hear why; where somebody leads, that one is heard."""
+        """Where nobody can lead, browsers hear why, and since when; where somebody leads, that one is heard."""
         try:
-            if self._cache.get_json(keys.FEED) is not None:
+            said = self._cache.get_json(keys.FEED) or {"state": "standby"}
+            if said["state"] != "standby":
                 return
-            feed = Feed("standby", reason, now_ms(), now_ms(), self._source, self._simulated)
+            since_ms = said["since_ms"] if said.get("reason") == reason else now_ms()
+            feed = Feed("standby", reason, since_ms, now_ms(), self._source, self._simulated)
             self._cache.set_json(keys.FEED, feed, FEED_TTL_MS / 1000)
             self._cache.publish(keys.LIVE, blocks.pack_state(protocol.encode(feed).encode()))
         except InfrastructureError as error:

@@ -3,8 +3,8 @@ from the source's history, stored and said. So a series grows without a hole ove
 
 A thread of its own; `put` and `begun` only take a lock, and quotes and forming bars pass by. Bounds: holes of up to
 LONGEST bars are filled, longer ones are left to the scheduled pulls and to backfills, as are those for which the source
-has no answer (TRIES, for one series or for all in a row); the leader pauses the bars of the stream while too many are
-`waiting`. What waits at the end is dropped: the next leader finds the same hole, and a little more.
+has no answer (TRIES, or PATIENCE_S while it answers nobody); the leader pauses the bars of the stream while too many
+are `waiting`. What waits at the end is dropped: the next leader finds the same hole, and a little more.
 """
 
 import logging
@@ -16,9 +16,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from infrastructure.backoff import Backoff
-from infrastructure.errors import InfrastructureError, Unavailable
+from infrastructure.errors import InfrastructureError, Throttled, Unavailable
 from infrastructure.persistence import BarStore, Series, mongodb_errors
 from infrastructure.tradingview.base import BarUpdate, History, IDataProvider, SeriesBegun
+from infrastructure.tradingview.budget import Busy
 from infrastructure.tradingview.hours import TradingHours
 from marketdata.live.in_order import InOrder, Pair
 from marketdata.live.series import hours_of
@@ -27,13 +28,18 @@ from marketdata.services import catching_up
 
 LONGEST = 1000
 TRIES = 8
+PATIENCE_S = 120.0
 RETRY = Backoff(first_s=0.5, factor=2, ceiling_s=10, jitter=0.2)
 
 logger = logging.getLogger(__name__)
 
 
 class NotFetched(Exception):
-    """The source did not give its history: the store is well, and others may be fetched."""
+    """The source did not give its history: the store is well, others may be fetched. `again`: it may do so later."""
+
+    def __init__(self, reason: str, *, again: bool) -> None:
+        super().__init__(reason)
+        self.again = again
 
 
 @dataclass(slots=True)
@@ -43,6 +49,11 @@ class _Begun:
     from_ms: int
     bars: list[BarUpdate] = field(default_factory=list)
     tries: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_patient(self) -> bool:
+        return self.tries < TRIES and time.monotonic() - self.since < PATIENCE_S
 
 
 class Holes:
@@ -66,6 +77,8 @@ class Holes:
         self._news = threading.Condition()
         self._begun: dict[Pair, deque[_Begun]] = {}  # one after another, where the stream broke off again
         self._passed: set[Pair] = set()  # of which the writer has got a bar
+        self._let_go: set[Pair] = set()  # no longer streamed: what comes of them all the same has a hole before it
+        self._refusals = 0  # of the source, in a row
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="holes", daemon=True)
 
@@ -89,13 +102,17 @@ class Holes:
     def begun(self, event: SeriesBegun) -> None:
         pair = (event.symbol, event.interval)
         with self._news:
+            self._let_go.discard(pair)
             self._begun.setdefault(pair, deque()).append(_Begun(event.from_ms))
             self._news.notify()
 
     def put(self, update: BarUpdate) -> None:
         """A closed bar."""
+        pair = (update.symbol, update.interval)
         with self._news:
-            waits = self._begun.get((update.symbol, update.interval))
+            waits = self._begun.get(pair)
+            if pair in self._let_go:
+                return
             if waits is None:
                 self._pass([update])
             elif not self._stopping.is_set():
@@ -105,25 +122,26 @@ class Holes:
 
     def keep(self, pairs: Collection[Pair]) -> None:
         """All others are no longer streamed."""
+        kept = set(pairs)
         with self._news:
-            for pair in self._begun.keys() - pairs:
+            self._let_go |= (self._passed | self._begun.keys()) - kept
+            for pair in self._begun.keys() - kept:
                 del self._begun[pair]
-            self._passed &= set(pairs)
+            self._passed &= kept
 
     # --- the thread ---
 
     def _run(self) -> None:
-        failures = refusals = 0
+        failures = 0
         while (found := self._next()) is not None:
             pair, begun = found
             try:
-                self._fill(pair, begun.from_ms)
+                self._fill(pair, begun)
             except NotFetched as error:
-                refusals, begun.tries = refusals + 1, begun.tries + 1
                 logger.warning("%s %s: a hole is not filled: %s", *pair, error)
-                if isinstance(error.__cause__, Unavailable) and max(refusals, begun.tries) < TRIES:
+                if error.again and begun.is_patient:
                     self._put_last(pair)
-                    self._stopping.wait(RETRY.delay_s(refusals, random.random))
+                    self._stopping.wait(RETRY.delay_s(self._refusals, random.random))
                     continue
                 self._give_up(pair)
             except Unavailable as error:  # the store: closed bars wait for it anyway
@@ -133,8 +151,7 @@ class Holes:
                 continue
             except Exception:  # supervised: one series must not hold back its bars for ever
                 logger.exception("%s %s: a hole is not filled", *pair)
-            else:
-                refusals = 0
+                self._give_up(pair)
             failures = 0
             self._release(pair, begun)
         self._close_provider()
@@ -159,11 +176,12 @@ class Holes:
             if pair in self._begun:
                 self._begun[pair] = self._begun.pop(pair)
 
-    def _fill(self, pair: Pair, from_ms: int) -> None:
+    def _fill(self, pair: Pair, begun: _Begun) -> None:
+        from_ms = begun.from_ms
         series = self._store.find(*pair)
         if series is None or series.last_ms is None:
             if pair in self._passed:
-                raise NotFetched("its first bars are not stored yet") from Unavailable("The writer is not done.")
+                raise NotFetched("its first bars are not stored yet", again=True)
             return  # nothing was there before
         if series.rebased is not None:
             return  # all of it is being loaded anew
@@ -173,7 +191,7 @@ class Holes:
             logger.warning("%s %s: about %d bars are missing: left to pulls and backfills", *pair, count)
             self._give_up(pair)
         elif count and self._history is not None:
-            pages = self._fetched(series, series.last_ms + 1, from_ms)
+            pages = self._fetched(begun, series, series.last_ms + 1, from_ms)
             new = catching_up.store(self._store, series, pages, series.last_ms + 1, from_ms)
             logger.info("%s %s: %d bars that were missed are stored", *pair, new)
         until_ms = self._say.until_ms(pair)
@@ -183,21 +201,32 @@ class Holes:
         if self._say.until_ms(pair) is not None:
             self._lose()
 
-    def _fetched(self, series: Series, start_ms: int, end_ms: int) -> list[History]:
+    def _fetched(self, begun: _Begun, series: Series, start_ms: int, end_ms: int) -> list[History]:
         assert self._history is not None  # noqa: S101  (asked by `_fill`)
+        if self._refusals and not begun.is_patient:
+            raise NotFetched("the source gives its history to nobody", again=False)
         try:
             if self._provider is None:
                 self._provider = self._history()
-            return catching_up.fetch(self._provider, series, start_ms, end_ms)
+            pages = catching_up.fetch(self._provider, series, start_ms, end_ms)
         except InfrastructureError as error:
-            raise NotFetched(str(error)) from error
+            self._refusals += 1
+            if not isinstance(error, Throttled | Busy):  # those ask for patience
+                begun.tries += 1
+            raise NotFetched(str(error), again=isinstance(error, Unavailable)) from error
+        self._refusals = 0
+        return pages
 
     def _say_stored(self, series: Series, known: TradingHours | None, after_ms: int, before_ms: int) -> None:
-        """What lies between, stored by this feed or by others; nearly always nothing, which costs nothing."""
+        """What lies between, stored by this feed or by others; nearly always nothing, which costs nothing. Of more than
+        LONGEST the newest, and a word that bars were lost."""
         interval = series.interval
         if not catching_up.missing(interval, None, after_ms, before_ms, LONGEST):
             return
-        for bar in self._store.last(series, LONGEST, before_ms).between(after_ms + 1, None):
+        bars = self._store.last(series, LONGEST + 1, before_ms).between(after_ms + 1, None)
+        if len(bars) > LONGEST:
+            self._lose()
+        for bar in bars:
             close_ms = known.bar_close_ms(bar.time_ms, interval) if known else bar.time_ms + interval.length_ms
             self._say(BarUpdate(series.symbol, interval, bar, True, close_ms, time.time_ns() // 1_000_000))
 

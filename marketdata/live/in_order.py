@@ -12,10 +12,12 @@ from infrastructure.intervals import Interval
 from infrastructure.tradingview.base import BarUpdate
 
 Pair = tuple[str, Interval]
+REMEMBERED = 20_000  # as many as the log of closed bars has entries
 
 
 class InOrder:
-    """`until` holds the open of the newest closed bar that a leader before this one has said. Bound: `keep`."""
+    """`until` holds the open of the newest closed bar that a leader before this one has said. Bound: `keep`, and
+    REMEMBERED others."""
 
     def __init__(self, say: Callable[[BarUpdate], None], until: Mapping[Pair, int]) -> None:
         self._say = say
@@ -38,9 +40,14 @@ class InOrder:
         return found and found[0]
 
     def keep(self, pairs: Collection[Pair]) -> None:
-        """Forgets all others: nobody hears of them any more."""
+        """Only these are streamed. Of others it is remembered how far they were said: whoever watches one again, and
+        goes on with the log, must hear what was stored meanwhile."""
         with self._lock:
-            for pair in self._until.keys() - pairs:
+            others = self._until.keys() - pairs
+            for pair in others:
+                self._until[pair] = (self._until[pair][0], None)
+            too_many = max(len(others) - REMEMBERED, 0)
+            for pair in [pair for pair in self._until if pair in others][:too_many]:
                 del self._until[pair]
 
 

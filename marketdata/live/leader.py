@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from infrastructure.errors import InfrastructureError
@@ -40,7 +40,8 @@ from marketdata.services.feed_report import Feed
 
 LOOK_EVERY_S = 2.0
 SAVE_EVERY_S = 5.0
-STORE_LIMIT_S = 2.0  # a call of `step`; the lease is renewed between such calls
+STORE_LIMIT_S = 2.0  # a part of `step`
+STEP_S = 0.4  # after so long the other parts wait for the next call: the lease is renewed between
 DRAIN_S = 2.0
 REFUSALS = 1000  # the newest ones wait to be noted on their symbols
 
@@ -74,7 +75,7 @@ class Leader:
             stored = self._quotes.load()
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
         self._in_order = InOrder(self._publisher.bar, _said_before(cache))
-        self._writer = BarWriter(store, SeriesOf(store), self._in_order)
+        self._writer = BarWriter(store, SeriesOf(store), self._in_order, self._publisher.lose)
         self._holes = Holes(store, history, self._writer.put, self._in_order, self._publisher.lose)
         self._stream = StreamState("connecting", "", now_ms())
         self._told = ("", "", 0)
@@ -83,7 +84,9 @@ class Leader:
         self._symbols: dict[str, Streamable] = {}
         self._interest: set[str] = set()
         self._refusals: deque[SymbolRefused] = deque(maxlen=REFUSALS)
-        self._looked_at = self._saved_at = float("-inf")
+        #: What is due how often, and when it was done last.
+        self._every = {self._look: LOOK_EVERY_S, self._save: SAVE_EVERY_S, self._note_refusals: 0.0}
+        self._done_at = dict.fromkeys(self._every, float("-inf"))
         self._lock = threading.Lock()
 
     @property
@@ -144,42 +147,44 @@ class Leader:
     # --- in the command's loop ---
 
     def step(self, now: float) -> None:
-        """What is due; `now` in seconds of the monotonic clock. Each part is tried even if another fails."""
-        due: list[Callable[[], None]] = []
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            due.append(self._look)
-        if now - self._saved_at >= SAVE_EVERY_S:
-            self._saved_at = now
-            due.append(self._save)
-        if self._refusals:
-            due.append(self._note_refusals)
-        failures: list[InfrastructureError] = []
-        for part in due:
+        """What is due, longest due first; `now` in seconds of the monotonic clock. Each part is tried even if another
+        fails. With a slow store some wait for the next call: before it the lease is renewed."""
+        began, failures = time.monotonic(), []
+        for part in sorted(self._every, key=self._done_at.__getitem__):
+            if now - self._done_at[part] < self._every[part]:
+                continue
+            self._done_at[part] = now
             try:
                 part()
             except InfrastructureError as error:
                 failures.append(error)
+            if time.monotonic() - began > STEP_S:
+                break
         if failures:
             raise failures[0]
 
     def _look(self) -> None:
-        """Streams what is wanted now. What a store that is away knew last stays."""
+        """Streams what is wanted now. What a store that is away knew last stays; its queue must not overflow."""
         try:
             self._interest = self._cache.interest()
         except InfrastructureError as error:  # the publisher says that Redis is away
             logger.debug("interest of browsers is not known: %s", error)
-        with at_most(STORE_LIMIT_S):
-            self._symbols = streamable()
+        try:
+            with at_most(STORE_LIMIT_S):
+                self._symbols = streamable()
+        finally:
+            self._follow()
+
+    def _follow(self) -> None:
         wish = wanted(self._symbols, self._interest)
         new = replace(wish, bars=frozenset()) if self._is_full else wish
         self._in_order.keep(wish.bars)
         self._holes.keep(new.bars)
         if new != self._wanted:
-            gone = self._wanted.bars - new.bars
+            added, gone = new.bars - self._wanted.bars, self._wanted.bars - new.bars
             self._wanted = new
+            self._publisher.follow_bars(topics(added), topics(gone))
             self._provider.want(new)
-            self._publisher.forget_bars([bar_topic(symbol, interval.name) for symbol, interval in gone])
             logger.info("streaming %d symbols and %d series of bars", len(new.quotes), len(new.bars))
 
     def _save(self) -> None:
@@ -192,12 +197,16 @@ class Leader:
             raise
 
     def _note_refusals(self) -> None:
-        while self._refusals:
-            refusal = self._refusals[0]
-            logger.warning("%s: the source will not stream it: %s", refusal.symbol, refusal.reason)
-            with at_most(STORE_LIMIT_S):
-                Symbol.objects.filter(pk=refusal.symbol).update(error=f"Not streamed: {refusal.reason}"[:300])
-            self._refusals.popleft()
+        """Many at a time, none twice; those that a slow store does not take wait."""
+        with at_most(STORE_LIMIT_S):
+            while self._refusals:
+                refusal = self._refusals.popleft()
+                try:
+                    Symbol.objects.filter(pk=refusal.symbol).update(error=f"Not streamed: {refusal.reason}"[:300])
+                except Exception:
+                    self._refusals.appendleft(refusal)
+                    raise
+                logger.warning("%s: the source will not stream it: %s", refusal.symbol, refusal.reason)
 
     # --- on the publisher's thread ---
 
@@ -235,6 +244,10 @@ class Leader:
     def _streamed_hours(self) -> list[TradingHours | None]:
         symbols = self._symbols
         return [symbols[key].hours for key in self._wanted.quotes if key in symbols]
+
+
+def topics(pairs: Iterable[Pair]) -> list[str]:
+    return [bar_topic(symbol, interval.name) for symbol, interval in pairs]
 
 
 def _said_before(cache: LiveCache) -> dict[Pair, int]:

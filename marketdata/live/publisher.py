@@ -84,9 +84,11 @@ class Publisher:
             self._board.bar(update)
             self._news.notify()
 
-    def forget_bars(self, topics: Collection[str]) -> None:
+    def follow_bars(self, new: Collection[str], gone: Collection[str]) -> None:
+        """Which topics are streamed from now on, and which no longer."""
         with self._news:
-            self._board.forget(topics)
+            self._board.expect(new)
+            self._board.forget(gone)
             self._news.notify()
 
     def lose(self) -> None:

@@ -21,7 +21,11 @@ class Told:
 
     def __init__(self) -> None:
         self.updates: list[BarUpdate] = []
+        self.lost = 0
         self._changed = threading.Condition()
+
+    def lose(self) -> None:
+        self.lost += 1
 
     def __call__(self, update: BarUpdate) -> None:
         with self._changed:
@@ -65,7 +69,7 @@ def store(database: Database) -> BarStore:
 
 @pytest.fixture
 def writer(store: BarStore, told: Told) -> Iterator[BarWriter]:
-    writer = BarWriter(store, SeriesOf(store), told)
+    writer = BarWriter(store, SeriesOf(store), told, told.lose)
     writer.start()
     yield writer
     writer.close(10)
@@ -108,7 +112,7 @@ def test_bars_of_a_symbol_the_platform_does_not_have_are_left_out(
 
 def test_while_the_store_is_away_bars_wait_and_none_is_lost(store: BarStore, told: Told) -> None:
     away = Away(SeriesOf(store))
-    writer = BarWriter(store, away, told)
+    writer = BarWriter(store, away, told, told.lose)
     writer.start()
     updates = [bar_update("TEST:TICK", "1m", minute, 2.0, closed=True) for minute in range(1200)]
     for update in updates:
@@ -126,7 +130,7 @@ def test_one_bar_that_is_refused_does_not_hold_up_the_others(store: BarStore, to
     away = Away(SeriesOf(store))
     away.refused = "NASDAQ:AAPL"
     away.back.set()
-    writer = BarWriter(store, away, told)
+    writer = BarWriter(store, away, told, told.lose)
     for symbol in ("TEST:TICK", "NASDAQ:AAPL", "BINANCE:BTCUSDT"):
         writer.put(bar_update(symbol, "1m", 1, 2.0, closed=True))
     writer.start()
@@ -136,7 +140,7 @@ def test_one_bar_that_is_refused_does_not_hold_up_the_others(store: BarStore, to
 
 
 def test_closing_while_the_store_is_away_says_how_many_were_left(store: BarStore, told: Told) -> None:
-    writer = BarWriter(store, Away(SeriesOf(store)), told)
+    writer = BarWriter(store, Away(SeriesOf(store)), told, told.lose)
     writer.start()
     writer.put(bar_update("TEST:TICK", "1m", 1, 2.0, closed=True))
     assert writer.close(10) == 1
@@ -144,13 +148,13 @@ def test_closing_while_the_store_is_away_says_how_many_were_left(store: BarStore
 
 def test_the_queue_asks_for_fewer_bars_when_it_is_full_and_refuses_beyond(store: BarStore, told: Told) -> None:
     away = Away(SeriesOf(store))
-    writer = BarWriter(store, away, told, limit=10)
+    writer = BarWriter(store, away, told, told.lose, limit=10)
     for minute in range(9):
         writer.put(bar_update("TEST:TICK", "1m", minute, 2.0, closed=True))
     assert not writer.full
     for minute in range(9, 30):
         writer.put(bar_update("TEST:TICK", "1m", minute, 2.0, closed=True))
-    assert (writer.full, writer.waiting) == (True, 20)
+    assert (writer.full, writer.waiting, told.lost) == (True, 20, 10)
     away.back.set()
     writer.start()
     told.wait_for(20)

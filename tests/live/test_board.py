@@ -102,6 +102,22 @@ def test_bars_that_are_no_longer_streamed_are_forgotten_with_a_line() -> None:
     assert board.take_all() == Batch()
 
 
+def test_bars_on_their_way_do_not_bring_a_forgotten_topic_back() -> None:
+    board = Board({})
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))
+    board.take()
+    board.forget(["A:B@1m"])
+    board.bar(bar_update("A:B", "1m", 1, 2.0, closed=False))
+    assert board.take().gone == {"A:B@1m"}
+    board.bar(bar_update("A:B", "1m", 1, 3.0, closed=True))
+    late = board.take()
+    assert ([one.topic for one in late.closed], late.bars) == (["A:B@1m"], {})
+    board.said()
+    board.expect(["A:B@1m"])
+    board.bar(bar_update("A:B", "1m", 2, 4.0, closed=False))
+    assert list(board.take().bars) == ["A:B@1m"]
+
+
 def test_a_quote_waits_for_the_database_until_it_is_saved() -> None:
     board = Board({"A:OLD": (Quote("A:OLD"), 1)})
     board.quote(quote("A:B", 7, last=1.0))

@@ -204,6 +204,30 @@ def test_a_new_leader_says_what_the_one_before_could_not(database: Database, cac
         eventually(lambda: logged(cache, "TEST:TICK@1m") == [1, 2, 3, 4, 5])
 
 
+def test_what_was_stored_while_nobody_watched_is_said_to_who_watches_again(
+    database: Database, cache: LiveCache
+) -> None:
+    configure("TEST:TICK", stream_intervals=[])
+    topic = "TEST:TICK@1m"
+    with running(database, cache) as run:
+        cache.add_interest([topic], 2.5)
+        run.source.wait_for(lambda source: bool(source.wanted.bars))
+        for minute in (1, 2):
+            run.source.bar("TEST:TICK", "1m", minute, 2.0, closed=True)
+        eventually(lambda: logged(cache, topic) == [1, 2])
+        run.source.wait_for(lambda source: not source.wanted.bars)
+        store = BarStore(database)
+        series = store.find("TEST:TICK", ONE_MINUTE)
+        assert series is not None
+        store.push((series, bar_update("TEST:TICK", "1m", minute, 3.0, closed=True).bar) for minute in range(3, 8))
+        cache.add_interest([topic], 30)
+        run.source.wait_for(lambda source: bool(source.wanted.bars))
+        run.source.say(SeriesBegun("TEST:TICK", ONE_MINUTE, 6 * MINUTE_MS))
+        for minute in range(6, 10):
+            run.source.bar("TEST:TICK", "1m", minute, 3.0, closed=True)
+        eventually(lambda: logged(cache, topic) == list(range(1, 10)))
+
+
 def test_interest_of_browsers_is_released_after_a_grace_time(database: Database, cache: LiveCache) -> None:
     configure("NASDAQ:AAPL", active=False)
     with running(database, cache) as run:

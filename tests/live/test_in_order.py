@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from infrastructure.intervals import INTERVALS
 from infrastructure.tradingview.base import BarUpdate
+from marketdata.live import in_order
 from marketdata.live.in_order import InOrder
 from tests.live.source import MINUTE_MS, bar_update
 
@@ -56,9 +59,19 @@ def test_it_goes_on_where_another_leader_ended() -> None:
     assert said.hear(5, 6, 7, 8) == [8]
 
 
-def test_what_is_no_longer_streamed_is_forgotten() -> None:
+def test_of_what_is_no_longer_streamed_it_is_remembered_how_far_it_was_said() -> None:
     said = Said()
     said.hear(1, 2)
     said.in_order.keep(())
-    assert said.in_order.until_ms(TICK) is None
-    assert said.hear(1) == [1]
+    assert said.in_order.until_ms(TICK) == 2 * MINUTE_MS
+    assert said.hear(1, 2, 3) == [3]
+
+
+def test_of_too_many_that_are_no_longer_streamed_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_order, "REMEMBERED", 2)
+    said = Said()
+    for symbol in ("A:A", "A:B", "A:C", "A:D"):
+        said.hear(1, symbol=symbol)
+    said.in_order.keep({("A:A", MINUTE)})
+    known = [said.in_order.until_ms((symbol, MINUTE)) is not None for symbol in ("A:A", "A:B", "A:C", "A:D")]
+    assert known == [True, False, True, True]

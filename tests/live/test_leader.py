@@ -3,12 +3,18 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from infrastructure.errors import Unavailable
+from infrastructure.intervals import INTERVALS
 from infrastructure.persistence import BarStore, Database, QuoteStore
 from infrastructure.persistence.live import LiveCache
-from marketdata.live.leader import SAVE_EVERY_S, Leader
+from infrastructure.tradingview.base import SeriesBegun, SymbolRefused, Wanted
+from marketdata.live.leader import LOOK_EVERY_S, SAVE_EVERY_S, Leader
+from marketdata.live.wanted import Streamable
+from marketdata.models import Symbol
 from tests.live.source import Source
 from tests.persistence.conftest import RedisServer
 
@@ -65,6 +71,54 @@ def test_quotes_are_saved_at_most_every_five_seconds_a_symbol(
     second = {"TEST:TICK": 99.0, "NASDAQ:AAPL": 99.5}
     assert after(99.0, START + 5.0) == second
     assert after(100.0, START + 9.9) == second
+
+
+def test_bars_are_paused_while_the_database_is_away_and_too_many_wait(
+    leader: Leader, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Symbol.objects.create(key="TEST:BARS", stream_intervals=["1m"])
+    leader.step(START)
+    assert source.wanted.bars
+
+    def away() -> dict[str, Streamable]:
+        raise Unavailable("MongoDB does not answer.")
+
+    monkeypatch.setattr("marketdata.live.leader.streamable", away)
+    monkeypatch.setattr("marketdata.live.leader.FULL", 10)
+    source.say(SeriesBegun("TEST:BARS", INTERVALS["1m"], 0))
+    monkeypatch.setattr("marketdata.live.holes.Holes.waiting", 10)
+    with pytest.raises(Unavailable):
+        leader.step(START + LOOK_EVERY_S)
+    assert source.wanted == Wanted(source.wanted.quotes)
+    assert "TEST:BARS" in source.wanted.quotes
+
+
+def test_with_a_slow_database_parts_wait_for_the_next_step_so_that_the_lease_is_renewed(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("marketdata.live.leader.STEP_S", 0.0)
+    every = {partial(done.append, name): 1.0 for name in ("look", "save", "refusals")}
+    monkeypatch.setattr(leader, "_every", every)
+    monkeypatch.setattr(leader, "_done_at", dict.fromkeys(every, float("-inf")))
+    for now in range(4):
+        leader.step(START + now)
+    assert done == ["look", "save", "refusals", "look"]
+
+
+def test_refusals_are_noted_on_their_symbols_and_wait_for_the_database(
+    leader: Leader, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("A:B", "A:C"):
+        Symbol.objects.create(key=key)
+        source.say(SymbolRefused(key, "no such symbol"))
+    with monkeypatch.context() as away:
+        away.setattr("marketdata.live.leader.STORE_LIMIT_S", 1e-9)
+        with pytest.raises(Unavailable):
+            leader.step(START)
+    leader.step(START + 1)
+    noted = {symbol.key: symbol.error for symbol in Symbol.objects.filter(key__in=["A:B", "A:C"])}
+    assert noted == dict.fromkeys(["A:B", "A:C"], "Not streamed: no such symbol")
 
 
 def test_a_symbol_without_news_is_not_written_again(

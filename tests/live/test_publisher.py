@@ -195,6 +195,6 @@ def test_closing_says_what_is_left_and_the_last_state(redis_server: RedisServer)
 def test_bars_no_longer_streamed_leave_redis(desk: Desk) -> None:
     desk.publisher.bar(bar_update("A:B", "1m", 1, 2.0, closed=False))
     desk.until(lambda one: one.has("f", "A:B@1m"))
-    desk.publisher.forget_bars(["A:B@1m"])
+    desk.publisher.follow_bars([], ["A:B@1m"])
     desk.until(lambda one: one.has("g", "A:B@1m"))
     assert desk.hash(keys.BARS, "c") == {}
