@@ -2,7 +2,7 @@
 
 `make bench-live ARGS=soak`, or `python -m benchmarks.live.soak --minutes 60`: the simulator plays a market, the real
 `runfeed` streams and stores it, the real web process hands it to browsers that stay, to one that watches charts, and to
-visitors who come and go.
+visitors who come and go. The log of closed bars is full from the beginning, as after days: filling it is no leak.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from infrastructure.embedded.ports import find_free
 SYMBOLS = 200  # each trades once a second
 NAMES = [f"TEST:SYM{number:04}" for number in range(1, SYMBOLS + 1)]
 CHARTS = 20
+FILL = 1000
 VISIT_S = 0.5
 SAMPLE_S = 5.0
 KIB, MIB = 1024, 1024**2
@@ -80,6 +81,7 @@ def soak(plan: Plan, folder: Path) -> bool:
         words = ("simulator", "--port", port, "--symbols", SYMBOLS, "--speed", plan.speed)
         up.children.start(*python("manage", *words), core=None)
         until(lambda: listens(port))
+        fill_log(up.redis_url)
         feed = up.children.start(*python("manage", "runfeed"), core=None, REDIS_URL=up.redis_url, **source(port))
         crowd = Crowd(plan.browsers, symbols=SYMBOLS, prefix="TEST:SYM", first=1)
         browsers = Browsers(up.children, program, up.ports, crowd)
@@ -95,6 +97,24 @@ def soak(plan: Plan, folder: Path) -> bool:
     report.add(Figure("3.23 visits", visits.count, ""))
     report.add(Figure("3.23 browsers lost", heard["dead"], "", goal="<= 0"))
     return report.finish()
+
+
+def fill_log(url: str) -> None:
+    """With closed bars that nobody watches, through the script of the feed; before the feed, whose number is higher."""
+    from infrastructure.bars import Bar
+    from infrastructure.intervals import INTERVALS
+    from infrastructure.persistence.closed_log import LOG_LENGTH
+    from infrastructure.persistence.live import LiveCache
+    from marketdata.live import blocks, protocol
+
+    cache, interval = LiveCache(url), INTERVALS["1m"]
+    for first in range(0, LOG_LENGTH, FILL):
+        closed = []
+        for number in range(first, first + FILL):
+            bar = Bar(number * interval.length_ms, 100.5, 101.25, 99.75, 100.0, 12345.0)
+            text = protocol.encode_bar("TEST:PAST", interval, number, bar, True, bar.time_ms + interval.length_ms)
+            closed.append(("TEST:PAST@1m", protocol.bar_mark(bar), text))
+        cache.speak(0, blocks.pack(0, []), {}, {}, closed=closed)
 
 
 def source(port: int) -> dict[str, str]:

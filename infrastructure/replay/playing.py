@@ -124,7 +124,7 @@ class _Connection:
 
     def _restart(self) -> None:
         never_ms = 2**62  # it is the recorded client that gave up
-        self._stream = Stream(self._session, set(), lambda: 0.0, answer_ms=never_ms, silence_ms=never_ms)
+        self._stream = Stream(self._session, set(), lambda: 0.0, quiet={}, answer_ms=never_ms, silence_ms=never_ms)
         self._wanted = Wanted(bars=frozenset(self._charts.values()))
 
     def server_ms(self, now_ms: int) -> int:

@@ -120,12 +120,12 @@ class ReplayStreamProvider(IStreamProvider):
                 if self._wanted is not self._followed:
                     continue
                 left_s = due_s - time.monotonic()
-                if left_s <= 0 or (until_wanted and self._wanted != Wanted()):
+                if left_s <= 0 or (until_wanted and not self._wanted.is_empty):
                     return
                 self._news.wait(min(left_s, threading.TIMEOUT_MAX))
 
     def _say(self, state: tuple[State, str]) -> None:
-        if self._wanted == Wanted():
+        if self._wanted.is_empty:
             state = ("stopped", "Nothing is wanted.")
         elif state == ("live", ""):
             state = ("live", f"The recording {self._config.path.name} is played.")

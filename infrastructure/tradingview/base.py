@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from infrastructure.bars import Bar, Bars
 from infrastructure.errors import Rejected
 from infrastructure.intervals import Interval
+from infrastructure.tradingview.hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ class SeriesBegun:
 class SymbolRefused:
     """The source will not stream this symbol (unknown, no permission); it is not asked for again by itself.
 
-    Where `interval` is given, only these bars of it: its quotes may flow.
+    Where `interval` is given, only these bars of it: its quotes may flow. Where the reason is want of room, they follow
+    by themselves when there is some.
     """
 
     symbol: str
@@ -158,7 +160,7 @@ WORST_FIRST: tuple[State, ...] = ("refused", "reconnecting", "stale", "stopped",
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """How a stream is; `stale`: no data though a market is open, and it connects again."""
+    """How a stream is; `stale`: no data of a market though it is open. It has connected again for that, or will."""
 
     state: State
     reason: str
@@ -170,10 +172,16 @@ StreamEvent = QuoteUpdate | SeriesBegun | BarUpdate | SymbolRefused | StreamStat
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a stream should carry: quotes of symbols, and bars of (symbol, interval) pairs."""
+    """What a stream should carry: quotes of symbols, and bars of (symbol, interval) pairs. `hours` are those that the
+    platform knows of them: they tell whether a market should say something where the source does not. Not hashable."""
 
     quotes: frozenset[str] = frozenset()
     bars: frozenset[tuple[str, Interval]] = field(default_factory=frozenset)
+    hours: Mapping[str, TradingHours] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.quotes and not self.bars
 
 
 class IDataProvider(ABC):
@@ -253,7 +261,7 @@ class IStreamProvider(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop and join; no call of `sink` happens after it returns."""
+        """Stop, within a few seconds; no call of `sink` happens after it returns."""
 
 
 def worst(states: Iterable[tuple[State, str]]) -> tuple[State, str]:

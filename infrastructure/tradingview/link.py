@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from infrastructure.backoff import Backoff
 from infrastructure.errors import InfrastructureError, Rejected, Unavailable
-from infrastructure.tradingview.base import State, StreamEvent, Wanted
+from infrastructure.tradingview.base import State, StreamEvent, SymbolRefused, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Line, Tap, now_ms, unheard
 from infrastructure.tradingview.stream import Pair, Stream
@@ -30,6 +30,12 @@ REFUSED_S = 300.0
 TICK_S = 1.0
 #: How long a changed wish may wait for a silent socket.
 WAKE_S = 0.2
+#: A connection without any text is dead, whatever the markets do: heartbeats come every 10 s (section 4).
+DEAD_S = 45.0
+LEFT_OUT = (
+    "All connections carry as many series of bars as TRADINGVIEW_SYMBOLS_PER_CONNECTION allows; "
+    "these follow when others are no longer wanted."
+)
 
 
 class GateShut(Exception):
@@ -51,6 +57,7 @@ class Link:
         report: Callable[[State, str], None],
         name: str,
         tap: Tap = unheard,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
         self._gate = gate
@@ -58,17 +65,23 @@ class Link:
         self._report = report
         self._name = name
         self._tap = tap
+        self._clock = clock
         self._wanted = Wanted()
+        self._left_out: frozenset[Pair] = frozenset()
+        self._told: frozenset[Pair] = frozenset()  # of what is left out
         self._refused: set[str | Pair] = set()
+        self._quiet: dict[str, int] = {}
         self._stop = threading.Event()
         self._line: Line | None = None
         self._failures = 0  # since the last good connection
         self._state: tuple[State, str] = ("connecting", "")  # while there is no data
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def want(self, wanted: Wanted) -> None:
-        """The thread, started by the first wish, follows within a moment. An empty wish closes the connection."""
+    def want(self, wanted: Wanted, left_out: frozenset[Pair] = frozenset()) -> None:
+        """The thread, started by the first wish, follows within a moment. An empty wish closes the connection. What is
+        left out by all connections is told by one."""
         self._wanted = wanted
+        self._left_out = left_out
         if self._thread.ident is None:
             self._thread.start()
 
@@ -78,8 +91,8 @@ class Link:
         if line := self._line:
             line.abort()
 
-    def join(self) -> None:
-        self._thread.join()
+    def join(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -92,7 +105,7 @@ class Link:
 
     def _once(self) -> float:
         """One connection from its beginning to its end; the seconds to rest after it."""
-        if self._wanted == Wanted():
+        if self._wanted.is_empty:
             self._state = ("connecting", "")
             self._report("stopped", "Nothing is wanted.")
             return WAKE_S
@@ -129,33 +142,45 @@ class Link:
 
     def _converse(self, line: Line, config: TradingViewConfig) -> None:
         answer_ms, silence_ms = int(config.timeout_s * 1000), int(config.silence_s * 1000)
-        stream = Stream(line.session, self._refused, random.random, answer_ms=answer_ms, silence_ms=silence_ms)
-        since_ms, next_tick_s = now_ms(), time.monotonic() + TICK_S
+        stream = Stream(
+            line.session, self._refused, random.random, quiet=self._quiet, answer_ms=answer_ms, silence_ms=silence_ms
+        )
+        since_ms, heard_s = now_ms(), self._clock()
+        next_tick_s = heard_s + TICK_S
         carried: Wanted | None = None
         live = False
         while not self._stop.is_set():
             wanted = self._wanted
             if wanted is not carried:
-                if wanted == Wanted():
+                if wanted.is_empty:
                     return
                 stream.want(wanted, now_ms())
                 carried = wanted
             text = line.receive(WAKE_S)
+            now_s = self._clock()
             if text is not None:
+                heard_s = now_s
                 self._give(stream.receive(text, now_ms()))
+            elif now_s - heard_s >= DEAD_S:
+                raise Unavailable(f"TradingView said nothing for {DEAD_S:g} s.")
+            self._tell_left_out()
             if not live and stream.first_data_ms is not None:
                 live = True
                 self._report("live", "")
-            if time.monotonic() >= next_tick_s:
-                next_tick_s = time.monotonic() + TICK_S
-                self._tick(stream, since_ms, config.silence_s)
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + TICK_S
+                self._tick(stream, since_ms)
 
-    def _tick(self, stream: Stream, since_ms: int, silence_s: float) -> None:
+    def _tick(self, stream: Stream, since_ms: int) -> None:
         self._ask_gate()
         now = now_ms()
         self._give(stream.tick(now))
         if stream.is_silent(now, since_ms):
-            raise Silent(f"No data for {silence_s:g} s though a market is open.")
+            stream.note_silence(now)
+            raise Silent(stream.silence(now))
+        if stream.first_data_ms is not None:
+            silence = stream.silence(now)  # of markets for which a new connection was no help
+            self._report(*(("stale", silence) if silence else ("live", "")))
         if stream.first_data_ms is not None and (stream.last_data_ms or 0) - stream.first_data_ms >= STEADY_MS:
             self._failures = 0
 
@@ -183,14 +208,21 @@ class Link:
 
     def _rest(self, seconds: float) -> None:
         """Ends early at `stop`, and when the gate shuts or nothing is wanted any more, so that the state says so."""
-        until_s = time.monotonic() + seconds
-        while (left_s := until_s - time.monotonic()) > 0 and not self._stop.wait(min(left_s, TICK_S)):
+        until_s = self._clock() + seconds
+        while (left_s := until_s - self._clock()) > 0 and not self._stop.wait(min(left_s, TICK_S)):
+            self._tell_left_out()
             try:
                 self._ask_gate()
             except GateShut:
                 return
-            if self._wanted == Wanted():
+            if self._wanted.is_empty:
                 return
+
+    def _tell_left_out(self) -> None:
+        """Once each, for as long as they are."""
+        told, self._told = self._told, self._left_out
+        for symbol, interval in sorted(self._told - told, key=str):
+            self._emit(SymbolRefused(symbol, LEFT_OUT, interval))
 
 
 def _state_after(error: InfrastructureError) -> State:

@@ -4,7 +4,7 @@ by `stream`."""
 from __future__ import annotations
 
 from infrastructure.bars import Bar, Bars
-from infrastructure.intervals import Interval
+from infrastructure.intervals import MINUTE_MS, Interval
 from infrastructure.tradingview.base import BarUpdate, SeriesBegun
 from infrastructure.tradingview.chart import Chart
 from infrastructure.tradingview.messages import Parameters
@@ -14,6 +14,10 @@ from infrastructure.tradingview.session import Session
 #: Asked for at every (re)connect, so that bars closed during a short interruption come again; who listens
 #: sees from `SeriesBegun` whether that is enough.
 RECENT_BARS = 10
+#: So many bars missing between two, by the trading hours, and the series begins again: the connection lived, its data
+#: did not. At most once in a while, as a symbol that is seldom traded has such gaps all day.
+GAP_BARS = 5
+GAP_EVERY_MS = 15 * MINUTE_MS
 
 
 class LiveSeries:
@@ -25,6 +29,7 @@ class LiveSeries:
         self._recent: list[Bars] = []  # what came before the first completion, which tells the delay
         self._newest: Bar | None = None
         self._closed = False  # the newest bar was given as closed
+        self._gap_ms: int | None = None  # when it began again because of a gap
 
     def open(self) -> None:
         self.chart.open(RECENT_BARS)
@@ -53,12 +58,15 @@ class LiveSeries:
 
     def _follow(self, bars: Bars, now_ms: int) -> list[SeriesBegun | BarUpdate]:
         updates: list[SeriesBegun | BarUpdate] = []
-        if self._newest is None and len(bars):
-            updates.append(SeriesBegun(self.chart.symbol, self.chart.interval, int(bars.time_ms[0])))
+        begins = self._newest is None and len(bars) > 0
+        if begins:
+            updates.append(self._begun(int(bars.time_ms[0])))
         for bar in bars:
             if self._newest is None or bar.time_ms > self._newest.time_ms:
                 if self._newest is not None and not self._closed:
                     updates.append(self._update(self._newest, True, now_ms))
+                if not begins and self._is_gap(bar.time_ms, now_ms):
+                    updates.append(self._begun(bar.time_ms))
                 self._newest, self._closed = bar, False
             elif bar.time_ms == self._newest.time_ms:
                 self._newest = bar
@@ -68,6 +76,21 @@ class LiveSeries:
             self._closed = self._closed or self.chart.is_closed(self._newest.time_ms, now_ms)
             updates.append(self._update(self._newest, self._closed, now_ms))
         return updates
+
+    def _is_gap(self, time_ms: int, now_ms: int) -> bool:
+        """Whether bars are missing before this one. Notes that it is told."""
+        hours, interval = self.chart.hours, self.chart.interval
+        if self._newest is None or hours is None or time_ms - self._newest.time_ms <= interval.length_ms:
+            return False
+        if self._gap_ms is not None and now_ms - self._gap_ms < GAP_EVERY_MS:
+            return False
+        if len(hours.opens(self._newest.time_ms + 1, time_ms, interval)) < GAP_BARS:
+            return False
+        self._gap_ms = now_ms
+        return True
+
+    def _begun(self, from_ms: int) -> SeriesBegun:
+        return SeriesBegun(self.chart.symbol, self.chart.interval, from_ms)
 
     def _update(self, bar: Bar, closed: bool, now_ms: int) -> BarUpdate:
         chart = self.chart

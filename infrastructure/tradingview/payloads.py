@@ -47,13 +47,13 @@ class QuoteValues(Struct, frozen=True, gc=False):
     description: _Text = UNSET
 
     def changes(self) -> dict[str, Any]:
-        """By `base.Quote` field name; None = now unknown."""
+        """By `base.Quote` field name; None = now unknown, as is a time that cannot be one."""
         values: dict[str, Any] = msgspec.to_builtins(self)  # leaves out what is UNSET
         changes = {_OUR_NAMES[name]: value for name, value in values.items()}
         if NOTHING in changes.values():
             changes = {name: None if value == NOTHING else value for name, value in changes.items()}
         if (last_s := changes.get("last_ms")) is not None:
-            changes["last_ms"] = round(last_s * 1000)
+            changes["last_ms"] = round(last_s * 1000) if 0 <= last_s <= MAX_TIME_S else None
         return changes
 
 

@@ -10,13 +10,14 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled
+from infrastructure.errors import InfrastructureError, Malformed, Rejected, Throttled, Unavailable
 from infrastructure.tradingview import frames, messages
 from infrastructure.tradingview.messages import Hello, Parameters, ProtocolError, Unknown
 
 ANONYMOUS = "unauthorized_user_token"  # the token of those who have none
 NAME_LENGTH = 12
 REASON_LIMIT = 200
+REDACTED = "<token>"
 
 
 class Session:
@@ -76,12 +77,13 @@ class Session:
     def _public(self, reason: Any) -> str:
         """The server's words, without the token in case it repeats what it was sent."""
         text = str(reason)[:REASON_LIMIT]
-        return text if self._token == ANONYMOUS else text.replace(self._token, "<token>")
+        return text if self._token == ANONYMOUS else text.replace(self._token, REDACTED)
 
 
 def protocol_error(reason: str) -> InfrastructureError:
-    if "auth token" in reason:
+    """A person must act only where it is about the token; what else the server may say has passed with a reconnect."""
+    if "token" in reason.replace(REDACTED, ""):
         return Rejected(f"TradingView refuses the TRADINGVIEW_AUTH_TOKEN: {reason}. It may have expired.")
     if "rate" in reason or "limit" in reason:
         return Throttled(f"TradingView wants fewer requests: {reason}.")
-    return Rejected(f"TradingView ended the connection: {reason or 'without a reason'}.")
+    return Unavailable(f"TradingView ended the connection: {reason or 'without a reason'}.")

@@ -7,17 +7,19 @@ repeated message gives a duplicate event.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from infrastructure.backoff import Backoff
 from infrastructure.errors import Malformed, Rejected, Unavailable
 from infrastructure.intervals import Interval
-from infrastructure.tradingview.base import Quote, QuoteUpdate, StreamEvent, SymbolRefused, Wanted, delay_of
+from infrastructure.tradingview.base import Quote, QuoteUpdate, StreamEvent, SymbolRefused, Wanted
+from infrastructure.tradingview.hours import TradingHours
 from infrastructure.tradingview.live_series import LiveSeries
 from infrastructure.tradingview.messages import CriticalError, Parameters, QuoteData
 from infrastructure.tradingview.payloads import QUOTE_FIELDS
 from infrastructure.tradingview.session import Session
+from infrastructure.tradingview.silence import Markets, exchange_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,22 +33,14 @@ _UNKNOWN_QUOTE = {field.name: None for field in fields(Quote) if field.name != "
 
 
 @dataclass(slots=True)
-class _Told:
-    """What the source said last of a symbol's market."""
-
-    session: str | None = None
-    update_mode: str = ""
-    server_ms: int = 0
-
-
-@dataclass(slots=True)
 class _Retry:
     tries: int = 0
     due_ms: int = 0
 
 
 class Stream:
-    """`refused` outlives the connection: what is in it is not asked for, until it is no longer wanted."""
+    """`refused` outlives the connection: what is in it is not asked for, until it is no longer wanted. So does `quiet`:
+    see `Markets`."""
 
     def __init__(
         self,
@@ -54,6 +48,7 @@ class Stream:
         refused: set[str | Pair],
         random: Callable[[], float],
         *,
+        quiet: dict[str, int],
         answer_ms: int,
         silence_ms: int,
     ) -> None:
@@ -64,8 +59,10 @@ class Stream:
         self._random = random
         self._answer_ms = answer_ms
         self._silence_ms = silence_ms
+        self._markets = Markets(quiet, silence_ms)
+        self._hours: Mapping[str, TradingHours] = {}
         self._quotes_name = ""
-        self._told: dict[str, _Told | None] = {}  # of every symbol asked for; None = no answer yet
+        self._answered: dict[str, bool] = {}  # of every symbol whose quotes were asked for
         self._wanted: frozenset[Pair] = frozenset()
         self._series: dict[Pair, LiveSeries] = {}
         self._by_name: dict[str, Pair] = {}  # of chart sessions
@@ -82,6 +79,8 @@ class Stream:
             self._drop(pair)
         for pair in self._retries.keys() - self._wanted:
             del self._retries[pair]
+        self._hours = wanted.hours
+        self._keep_markets(now_ms)
         self._open_series(now_ms)
 
     def receive(self, text: str, now_ms: int) -> list[StreamEvent]:
@@ -112,14 +111,35 @@ class Stream:
         return [event for series in self._series.values() for event in series.tick(now_ms)]
 
     def is_silent(self, now_ms: int, since_ms: int) -> bool:
-        """No data for too long though there should be some: an answer since the connection was made (`since_ms`), or
-        trades because a market is open. Heartbeats are no data: an expired token brings nothing else."""
-        if not self._told and not self._wanted:
+        """Whether the connection should be made anew: no answer for too long since it was made (`since_ms`), or no data
+        of a market that is open. Heartbeats are no data: an expired token brings nothing else."""
+        if not self._answered and not self._wanted:
             return False
-        if now_ms - (self.last_data_ms or since_ms) < self._silence_ms:
-            return False
-        symbols = {*self._told, *(symbol for symbol, _ in self._wanted)}
-        return self.last_data_ms is None or any(self._is_open(symbol, now_ms) for symbol in symbols)
+        if self.last_data_ms is None:
+            return now_ms - since_ms >= self._silence_ms
+        return any(self._markets.is_reason(market) for market in self._silent(now_ms))
+
+    def silence(self, now_ms: int) -> str:
+        """Why the stream is stale, in a sentence; empty where it is not."""
+        lasted = f"{self._silence_ms / 1000:g} s"
+        if self.last_data_ms is None:
+            return f"No answer for {lasted}."
+        exchanges = sorted({exchange_of(symbol) for market in self._silent(now_ms) for symbol in market})
+        if not exchanges:
+            return ""
+        are = "it is" if len(exchanges) == 1 else "they are"
+        return f"No data of {', '.join(exchanges)} for {lasted} though {are} open."
+
+    def note_silence(self, now_ms: int) -> None:
+        """The connection is made anew for what is silent now."""
+        if self.last_data_ms is not None:
+            self._markets.note(self._silent(now_ms), now_ms)
+
+    def _silent(self, now_ms: int) -> list[frozenset[str]]:
+        return self._markets.silent(now_ms, self._session.server_ms(now_ms))
+
+    def _keep_markets(self, now_ms: int) -> None:
+        self._markets.keep(self._answered.keys(), {symbol for symbol, _ in self._wanted}, self._hours, now_ms)
 
     def _events(self, message: Parameters, now_ms: int) -> list[StreamEvent]:
         name = getattr(message, "session", None)
@@ -130,8 +150,10 @@ class Stream:
         pair = self._by_name.get(name) if isinstance(name, str) else None
         if pair is None:
             return []
+        series = self._series[pair]
+        was_answered = series.answered
         try:
-            events = self._series[pair].receive(message, now_ms)
+            events = series.receive(message, now_ms)
         except Rejected as error:
             return self._refuse(pair, pair[0], str(error), now_ms)
         except Unavailable as error:
@@ -140,54 +162,57 @@ class Stream:
             return []
         if events is None:
             return []
+        self._markets.charted(pair[0], series.chart.hours, series.chart.update_mode)
+        self._markets.heard(pair[0], now_ms, was_answered)
         self._note_data(now_ms)
-        if self._series[pair].answered and self._opened_ms.pop(pair, None) is not None:
+        if series.answered and self._opened_ms.pop(pair, None) is not None:
             self._retries.pop(pair, None)
             self._open_series(now_ms)
         return list(events)
 
     def _quote(self, message: QuoteData, now_ms: int) -> list[StreamEvent]:
         symbol = message.name
-        if symbol not in self._told:  # was taken off the wish meanwhile
+        answered = self._answered.get(symbol)
+        if answered is None:  # was taken off the wish meanwhile
             return []
         if message.refusal:
             return self._refuse(symbol, symbol, message.refusal, now_ms)
         self._note_data(now_ms)
         changes = message.quote.v.changes()
-        told = self._told[symbol]
-        if told is None:
-            told = self._told[symbol] = _Told()
+        if not answered:
+            self._answered[symbol] = True
             changes = _UNKNOWN_QUOTE | changes
-        if "session" in changes:
-            told.session, told.server_ms = changes["session"], self._session.server_ms(now_ms)
-        told.update_mode = changes.get("update_mode") or told.update_mode
+        self._markets.quoted(symbol, changes, self._session.server_ms(now_ms))
+        self._markets.heard(symbol, now_ms, answered)
         return [QuoteUpdate(symbol, changes, now_ms)]
 
     def _refuse(self, item: str | Pair, symbol: str, reason: str, now_ms: int) -> list[StreamEvent]:
         self._note_data(now_ms)  # a refusal is an answer
         self._refused.add(item)
         if isinstance(item, str):
-            self._told.pop(item, None)
+            self._answered.pop(item, None)
+            self._keep_markets(now_ms)
             self._session.send("quote_remove_symbols", self._quotes_name, item)
             return [SymbolRefused(symbol, reason)]
         self._drop(item)
         self._wanted -= {item}
+        self._keep_markets(now_ms)
         self._open_series(now_ms)
         return [SymbolRefused(symbol, reason, item[1])]
 
     def _want_quotes(self, symbols: frozenset[str] | set[str]) -> None:
-        added, removed = sorted(symbols - self._told.keys()), sorted(self._told.keys() - symbols)
+        added, removed = sorted(symbols - self._answered.keys()), sorted(self._answered.keys() - symbols)
         if added and not self._quotes_name:
             self._quotes_name = self._session.new_name("qs_")
             self._session.send("quote_create_session", self._quotes_name)
             self._session.send("quote_set_fields", self._quotes_name, *QUOTE_FIELDS)
         if added:
             self._session.send("quote_add_symbols", self._quotes_name, *added)
-            self._told.update(dict.fromkeys(added))
+            self._answered.update(dict.fromkeys(added, False))
         if removed:
             self._session.send("quote_remove_symbols", self._quotes_name, *removed)
             for symbol in removed:
-                del self._told[symbol]
+                del self._answered[symbol]
 
     def _open_series(self, now_ms: int) -> None:
         """At most so many at a time; the others follow as these are answered."""
@@ -218,11 +243,11 @@ class Stream:
         self._put_off(self._renewal, now_ms)
         for pair in tuple(self._series):
             self._drop(pair)
-        symbols = {*self._told}
+        symbols = {*self._answered}
         if self._quotes_name:
             self._session.send("quote_delete_session", self._quotes_name)
             self._quotes_name = ""
-            self._told.clear()
+            self._answered.clear()
         self._want_quotes(symbols)
         self._open_series(now_ms)
 
@@ -236,23 +261,3 @@ class Stream:
         self.last_data_ms = now_ms
         if self.first_data_ms is None:
             self.first_data_ms = now_ms
-
-    def _is_open(self, symbol: str, now_ms: int) -> bool:
-        """By the source's last word; by the trading hours where it has said nothing, or nothing since they opened."""
-        told = self._told.get(symbol)
-        if told and told.session == "market":
-            return True
-        charts = [series.chart for (name, _), series in self._series.items() if name == symbol]
-        hours = next((chart.hours for chart in charts if chart.hours), None)
-        if hours is None:
-            return False
-        mode = told.update_mode if told else charts[0].update_mode
-        # Open for as long as the silence lasts: at the bell there has been none yet.
-        end_ms = self._session.server_ms(now_ms) - delay_of(mode) * 1000
-        start_ms = end_ms - self._silence_ms
-        if not (hours.is_open(end_ms) and hours.is_open(start_ms)):
-            return False
-        if told is None or told.session is None:
-            return True
-        opens_ms = hours.next_open_ms(told.server_ms)
-        return opens_ms is not None and opens_ms <= start_ms

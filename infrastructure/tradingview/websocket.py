@@ -7,6 +7,7 @@ here they become one stream: the wish is divided, their states are joined, one a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Self
@@ -14,12 +15,15 @@ from typing import Self
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from infrastructure.tradingview.assignment import assigned, part
+from infrastructure.tradingview.assignment import Item, assigned, part
 from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted, worst
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Happening, now_ms
 from infrastructure.tradingview.link import Link
 from infrastructure.tradingview.tokens import Tokens
+
+#: How long `close` waits for the links: one may be connecting to a source that hangs.
+CLOSE_S = 2.0
 
 #: Hears what happens on the connection of that number, as a `line.Tap` does.
 Listener = Callable[[int, Happening, str], None]
@@ -39,7 +43,7 @@ class TradingViewWebSocketProvider(IStreamProvider):
         self._tokens = Tokens(config, self._gate)
         self._listener = listener
         self._wanted = Wanted()
-        self._places: dict[str, int] = {}
+        self._places: dict[Item, int] = {}
         self._links: dict[int, Link] = {}
         self._links_lock = threading.Lock()
         self._sink: Callable[[StreamEvent], None] | None = None
@@ -63,30 +67,35 @@ class TradingViewWebSocketProvider(IStreamProvider):
                 self._divide()
 
     def close(self) -> None:
-        """Ends for good."""
+        """Ends for good. A link that is still busy when the time is up ends by itself, and is heard no more."""
+        until_s = time.monotonic() + CLOSE_S
         with self._links_lock:
             self._sink = None
             links = list(self._links.values())
         for link in links:
             link.stop()
+        if self._sink_lock.acquire(timeout=CLOSE_S):  # whoever was calling the sink has returned
+            self._sink_lock.release()
         for link in links:
-            link.join()
+            link.join(max(until_s - time.monotonic(), 0))
         self._tokens.close()
 
     def _divide(self) -> None:
         self._places = assigned(self._wanted, self._places, self.config.symbols_per_connection)
+        left_out = self._wanted.bars - self._places.keys()
         for number in sorted({0, *self._places.values(), *self._links}):
             link = self._links.get(number)
             if link is None:
                 report, tap = partial(self._report, number), partial(self._listener, number)
                 name = f"tradingview-{number}"
                 link = self._links[number] = Link(self._tokens, self._gate, self._emit, report, name, tap)
-            link.want(part(self._wanted, self._places, number))
+            # One of them tells what none carries.
+            link.want(part(self._wanted, self._places, number), left_out if number == 0 else frozenset())
 
     def _emit(self, event: StreamEvent) -> None:
         with self._sink_lock:
-            if self._sink is not None:
-                self._sink(event)
+            if sink := self._sink:
+                sink(event)
 
     def _report(self, number: int, state: State, reason: str) -> None:
         with self._sink_lock:
@@ -96,6 +105,6 @@ class TradingViewWebSocketProvider(IStreamProvider):
             if not states:
                 return
             said = worst(states)
-            if said != self._state and self._sink is not None:
+            if said != self._state and (sink := self._sink):
                 self._state = said
-                self._sink(StreamState(*said, now_ms()))
+                sink(StreamState(*said, now_ms()))

@@ -7,22 +7,25 @@ consumer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
 
 from infrastructure.errors import InfrastructureError
-from infrastructure.persistence import mongodb_errors
+from infrastructure.persistence import at_most
 from marketdata.live.connection import Connection
 from marketdata.live.errors import Code, Refusal
 from marketdata.live.protocol import Auth
+from marketdata.live.supervision import supervised
 from marketdata.live.together import Together
 from marketdata.services import api_keys, holders, sessions
 from marketdata.services.attempts import Attempts
 from marketdata.services.holders import Holder
 
 CHECK_EVERY_S = 30.0
+CHECK_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 3.0  # of the database, to one who waits to be let in
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +46,16 @@ class Access:
     def enter(self, connection: Connection, holder: Holder) -> None:
         self._admitted[connection] = (holder, holder.user.get_session_auth_hash())
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            self._task = asyncio.ensure_future(supervised(self._run, self._clock))
 
     def leave(self, connection: Connection) -> None:
         self._admitted.pop(connection, None)
 
     async def check(self) -> None:
-        asked = dict(self._admitted)
+        for connection, (holder, _) in tuple(self._admitted.items()):
+            if self._clock() > holder.ends_s:
+                connection.close(Code.ACCESS_ENDED, "The session has run out: log in again.")
+        asked = {connection: admitted for connection, admitted in self._admitted.items() if not connection.over}
         if not asked:
             return
         stay = set(await asyncio.to_thread(self._may_stay, asked.values()))
@@ -57,25 +63,31 @@ class Access:
             if admitted not in stay:
                 why = "The account was deactivated, its password has changed, or its key or session has ended."
                 connection.close(Code.ACCESS_ENDED, why)
-            elif self._clock() > admitted[0].ends_s:
-                connection.close(Code.ACCESS_ENDED, "The session has run out: log in again.")
 
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
+        """Whom the database cannot be asked about stays, until it can say otherwise."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
-            try:
-                await self.check()
-            except InfrastructureError as error:  # who was let in stays until the database can say otherwise
-                logger.warning("accounts cannot be checked: %s", error)
+            await self.check()
 
 
-@mongodb_errors()
 def who_may_stay(admitted: Collection[Admitted]) -> set[Admitted]:
     """A new password ends sessions and what came of them; a key is ended by revoking it."""
+    with at_most(CHECK_LIMIT_S):
+        return _still_good(admitted)
+
+
+def who_are(sessions: Sequence[Any]) -> list[Holder | None]:
+    """`holders.of_sessions`, in time."""
+    with at_most(ANSWER_LIMIT_S):
+        return holders.of_sessions(sessions)
+
+
+def _still_good(admitted: Collection[Admitted]) -> set[Admitted]:
     accounts = {holder.user.pk for holder, _ in admitted}
     found = get_user_model()._default_manager.filter(pk__in=list(accounts))
     hashes = {user.pk: user.get_session_auth_hash() for user in found if user.is_active}
@@ -122,4 +134,5 @@ async def known_by(session: Any, sessions: Together[Any, Holder | None]) -> Hold
 
 
 def _holder_of(auth: Auth) -> Holder | None:
-    return holders.of_key(auth.key) if auth.key else holders.of_ticket(auth.ticket)
+    with at_most(ANSWER_LIMIT_S):
+        return holders.of_key(auth.key) if auth.key else holders.of_ticket(auth.ticket)

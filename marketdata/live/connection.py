@@ -1,8 +1,9 @@
 """One browser as the hub sees it: what it watches, what it still has to get, and a send that is never awaited.
 
-Bounds: small messages wait in `_outbox` (OUTBOX), changed topics in sets (at most the subscriptions), closed bars in
-order (CLOSED_BARS). Loss: quotes and forming bars are merged to their latest state; whoever overflows a bound is closed
-with TOO_SLOW, whoever reads nothing at all is cut off, and both get a snapshot when they come back. For one event loop.
+Bounds: messages wait in `_outbox` (OUTBOX, OUTBOX_CHARACTERS), changed topics in sets (at most the subscriptions),
+closed bars in order (CLOSED_BARS). Loss: quotes and forming bars are merged to their latest state; whoever overflows a
+bound is closed with TOO_SLOW, whoever reads nothing at all is cut off, and both get a snapshot when they come back. For
+one event loop.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from marketdata.live.errors import Code
 from marketdata.live.frames import HOLE, NOTHING, AsgiMessage, Frames, framed
 
 OUTBOX = 64
+OUTBOX_CHARACTERS = 1_000_000
 CLOSED_BARS = 2000
 
 Send = Callable[[AsgiMessage], Awaitable[None]]
@@ -48,8 +50,8 @@ class Connection:
 
     __slots__ = (  # there are thousands
         "__weakref__", "_clock", "_closed", "_cut", "_door", "_due_bars", "_due_quotes", "_hole", "_outbox", "_send",
-        "_sending", "_snapshot_bars", "_snapshot_quotes", "bars", "busy_since", "heard_at", "on_behind", "over",
-        "pinged_at", "quotes",
+        "_sending", "_snapshot_bars", "_snapshot_quotes", "_unsent", "bars", "busy_since", "heard_at", "on_behind",
+        "over_since", "pinged_at", "quotes",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +73,8 @@ class Connection:
         self.heard_at = now
         self.pinged_at = now
         self.busy_since: float | None = None
-        self.over = False  # nothing more is sent: closing, cut off, or the client has gone
+        self.over_since: float | None = None
+        self._unsent = 0  # bytes that waited for the socket when it was last looked at
         #: Called whenever it may no longer be written to directly, and whenever it is owed something.
         self.on_behind: Callable[[Connection], None] | None = None
         self._outbox: deque[AsgiMessage] = deque()
@@ -82,6 +85,11 @@ class Connection:
         self._snapshot_quotes: frozenset[str] = NOTHING
         self._snapshot_bars: frozenset[str] = NOTHING
         self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is sent: closing, cut off, or the client has gone."""
+        return self.over_since is not None
 
     # --- what it watches ---
 
@@ -125,7 +133,7 @@ class Connection:
             return
         self._outbox.extend({"type": "websocket.send", "text": text} for text in texts)
         self._pump()
-        if len(self._outbox) > OUTBOX:
+        if len(self._outbox) > OUTBOX or sum(len(one["text"]) for one in self._outbox) > OUTBOX_CHARACTERS:
             self.close(Code.TOO_SLOW, "Answers piled up unread.")
 
     def closed_bar(self, topic: str, text: str) -> None:
@@ -184,18 +192,24 @@ class Connection:
             closed = tuple(text for _, text in self._closed)
             self._closed.clear()
         outgoing = frames.of(type, quotes, bars, closed)
-        if self._door is not None and self._door.is_open:
-            self._door.write(outgoing.frame)
-        else:
+        if not self._write(outgoing.frame):
             self._start(outgoing.event)
 
     # --- how it ends ---
+
+    def look(self, now: float) -> None:
+        """Now and then: who takes a large snapshot slowly is not one who takes nothing."""
+        if self.busy_since is not None and self._door is not None:
+            unsent = self._door.unsent()
+            if unsent < self._unsent:
+                self.busy_since = now
+            self._unsent = unsent
 
     def close(self, code: Code, reason: str) -> None:
         """Says why and closes; what is due but not sent is dropped."""
         if self.over:
             return
-        self.over = True
+        self.over_since = self._clock()
         self._fall_behind()
         for message in (protocol.Error(code, reason), protocol.Bye(code, reason, code.reconnect)):
             self._outbox.append({"type": "websocket.send", "text": protocol.encode(message)})
@@ -209,7 +223,8 @@ class Connection:
         self._cut()
 
     def gone(self) -> None:
-        self.over = True
+        if self.over_since is None:
+            self.over_since = self._clock()
         self._fall_behind()
         self._outbox.clear()
         if self._sending is not None:
@@ -219,6 +234,7 @@ class Connection:
         logger.debug("a browser has gone: %r", error)
         self._sending = None
         self.gone()
+        self._cut()
 
     # --- sending ---
 
@@ -229,10 +245,18 @@ class Connection:
     def _pump(self) -> None:
         while self._outbox and self.busy_since is None:
             message = self._outbox.popleft()
-            if "text" in message and self._door is not None and self._door.is_open:
-                self._door.write(framed(message["text"].encode()))
-            else:
+            if "text" not in message or not self._write(framed(message["text"].encode())):
                 self._start(message)
+
+    def _write(self, frame: bytes) -> bool:
+        """Through the door, if it is open."""
+        if self._door is None or not self._door.is_open:
+            return False
+        try:
+            self._door.write(frame)
+        except Exception as error:  # noqa: BLE001  servers raise what they like for a lost client; the others go on
+            self.lost(error)
+        return True
 
     def _start(self, message: AsgiMessage) -> None:
         """Runs the send up to its first wait, usually to its end; else it is busy, and a task waits for the rest."""

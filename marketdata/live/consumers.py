@@ -25,6 +25,8 @@ from marketdata.services.holders import Holder
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 100
 AUTH_TIMEOUT_S = 10.0
+REFUSED_ITEMS = 1000  # so many are refused with a reason each, more than that as a whole: answers must stay small
+NOT_LET_IN = "Log in to watch live data, or send a ticket or key first."
 
 
 class LiveConsumer(AsyncConsumer):
@@ -87,6 +89,8 @@ class LiveConsumer(AsyncConsumer):
         clock = time.monotonic
         self.allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, clock)
         self.connection = Connection(self.base_send, self._cut_off, clock(), clock, door_of(self.scope))
+        self.live.hub.start()
+        self.live.hub.arrive(self.connection)
         try:
             address = address_of(self.scope)
             self.live.addresses.enter(address)
@@ -108,7 +112,6 @@ class LiveConsumer(AsyncConsumer):
             if not self.live.options.anonymous_viewing:
                 self.live.access.enter(self.connection, holder)
         self.admitted = True
-        self.live.hub.start()
         await self.live.hub.wait_ready()
         self.connection.post(protocol.encode(self._hello()))
         self.live.hub.add(self.connection)
@@ -148,8 +151,10 @@ class LiveConsumer(AsyncConsumer):
         except Refusal as refusal:
             if refusal.code.closes:
                 self.connection.close(refusal.code, refusal.message)
+            elif not self.admitted:
+                self.connection.close(Code.NOT_ALLOWED, NOT_LET_IN)
             else:
-                self.connection.post(protocol.encode(protocol.Error(refusal.code, refusal.message)))
+                self.connection.post(protocol.encode(protocol.Error(refusal.code, refusal.message, refusal.id)))
 
     @staticmethod
     def _text(message: dict[str, Any]) -> str:
@@ -164,10 +169,12 @@ class LiveConsumer(AsyncConsumer):
     async def _perform(self, operation: protocol.Operation) -> None:
         if isinstance(operation, protocol.Auth):
             if not self.admitted:  # else it may watch already
+                if self.deadline is not None:  # that was for the client: from now on it waits for us
+                    self.deadline.cancel()
                 await self._admit(await let_in(operation, self.address or "", attempts.of_this_process))
             return
         if not self.admitted:
-            raise Refusal(Code.NOT_ALLOWED, "Log in to watch live data, or send a ticket or key first.")
+            raise Refusal(Code.NOT_ALLOWED, NOT_LET_IN)
         if isinstance(operation, protocol.Pong):
             return  # that it was heard is all
         if isinstance(operation, protocol.Unsubscribe):
@@ -178,13 +185,15 @@ class LiveConsumer(AsyncConsumer):
 
     async def _watch(self, operation: protocol.Subscribe | protocol.Reset, reset: bool) -> None:
         """Answers with the whole set, before the snapshot of what was granted."""
-        hub, mine = self.live.hub, self.connection
+        hub, mine, limit = self.live.hub, self.connection, self.live.options.max_items
+        if len(operation.quotes) + len(operation.bars) > limit + REFUSED_ITEMS:
+            raise Refusal(Code.TOO_MANY_ITEMS, f"One connection may watch {limit} items.", operation.id)
         symbols = {*operation.quotes, *(protocol.split_topic(topic)[0] for topic in operation.bars)}
         known = await self.live.symbols.among(symbols)
         if reset:
             hub.unwatch(mine, mine.quotes.difference(operation.quotes), mine.bars.difference(operation.bars))
         held = mine.quotes | mine.bars
-        granted = grant(operation.quotes, operation.bars, known, held, self.live.options.max_items)
+        granted = grant(operation.quotes, operation.bars, known, held, limit)
         recovered = hub.watch(mine, granted.quotes, granted.bars, operation.since)
         self._answer(operation.id, granted.refused, recovered if operation.since else UNSET)
 

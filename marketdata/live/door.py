@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 class Door:
     """`write` takes one whole frame and never waits; it may be called only while the door is open, which `on_shut` is
-    told the end of. The server opens and shuts it: shut is it while the socket is full, and from the closing on."""
+    told the end of. The server opens and shuts it: shut is it while the socket is full, and from the closing on.
+    `unsent` gives the bytes that wait for the socket."""
 
-    __slots__ = ("is_open", "on_shut", "write")
+    __slots__ = ("is_open", "on_shut", "unsent", "write")
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], unsent: Callable[[], int]) -> None:
         self.write = write
+        self.unsent = unsent
         self.is_open = False
         self.on_shut: Callable[[], None] | None = None
 

@@ -25,15 +25,15 @@ class Code(IntEnum):
     TOO_SLOW = 4102
     TICKET_EXPIRED = 4103
     AUTH_UNCHECKED = 4104
+    TOO_MANY_CONNECTIONS = 4105
+    TOO_MANY_OF_ACCOUNT = 4106
 
     NOT_ALLOWED = 4500
-    TOO_MANY_CONNECTIONS = 4501
     MESSAGE_TOO_LARGE = 4502
     TOO_MANY_MESSAGES = 4503
     ACCESS_ENDED = 4504
     AUTH_FAILED = 4505
     TOO_MANY_FAILURES = 4506
-    TOO_MANY_OF_ACCOUNT = 4507
 
     @property
     def closes(self) -> bool:
@@ -45,9 +45,10 @@ class Code(IntEnum):
 
 
 class Refusal(Exception):
-    """What the client did cannot be granted; `message` is one sentence for a person."""
+    """What the client did cannot be granted; `message` is one sentence for a person, `id` that of the request."""
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: Code, message: str, id: int | str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.id = id

@@ -34,7 +34,9 @@ SLOT_S = 0.005  # but not closer than this: each waking costs as much as several
 FEED_SILENCE_S = 5.0  # the feed reports every second; after this long it counts as absent
 HEARTBEATS_MISSED = 2.5
 BUSY_LIMIT_S = 15.0  # a browser that takes nothing for so long is cut off
+OVER_LIMIT_S = 15.0  # so is one that is still there so long after it was closed
 READY_S = 2.0
+CANCEL_AGAIN_S = 0.2  # the Redis driver swallows a cancellation now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Hub:
         slots = min(SLOTS, max(1, round(options.flush_s / SLOT_S)))
         self._slots = Slots(slots)
         self._connections: set[Connection] = set()
+        self._arriving: set[Connection] = set()
         self._beats = 0
         self._interest = Interest(cache)
         self._feed_at = clock()
@@ -85,12 +88,13 @@ class Hub:
 
     async def close(self) -> None:
         """Says goodbye to every browser, then stops."""
-        for connection in tuple(self._connections):
+        for connection in (*self._arriving, *self._connections):
             connection.close(Code.RESTARTING, "The server is restarting.")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        running, self._tasks = set(self._tasks), []
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
         await self._cache.aclose()
 
     async def wait_ready(self) -> None:
@@ -111,12 +115,18 @@ class Hub:
     def connections(self) -> Collection[Connection]:
         return self._connections
 
+    def arrive(self, connection: Connection) -> None:
+        """It may be closed or cut off already, but hears nothing before it is added."""
+        self._arriving.add(connection)
+
     def add(self, connection: Connection) -> None:
         """Heartbeats are spread: of a thousand that come at once, not all are asked at once for ever."""
+        self._arriving.discard(connection)
         self._connections.add(connection)
         connection.pinged_at -= random.random() * self._options.heartbeat_s
 
     def remove(self, connection: Connection) -> None:
+        self._arriving.discard(connection)
         self._connections.discard(connection)
         self.unwatch(connection, connection.quotes, connection.bars)
         connection.gone()
@@ -245,20 +255,27 @@ class Hub:
             now = self._clock()
             self._beats += 1
             pings = [protocol.encode(protocol.Ping(self._beats, log or UNSET)) for log in (None, self.log.position)]
+            for connection in (*self._arriving, *self._connections):
+                self._let_go(connection, now)
             for connection in tuple(self._connections):
-                self._check(connection, now, pings)
+                self._ask(connection, now, pings)
             if self.feed.state != "absent" and now - self._feed_at > self._options.feed_silence_s:
                 silence = f"Nothing has been heard from the feed for {self._options.feed_silence_s:g} s."
                 self._state(
                     msgspec.structs.replace(self.feed, state="absent", reason=silence, since_ms=self.feed.at_ms)
                 )
 
-    def _check(self, connection: Connection, now: float, pings: list[str]) -> None:
-        """`pings`: without and with the end of the log, which only those may hear who got all that comes before."""
-        heartbeat_s = self._options.heartbeat_s
+    def _let_go(self, connection: Connection, now: float) -> None:
+        connection.look(now)
         if connection.busy_since is not None and now - connection.busy_since > self._options.busy_limit_s:
             connection.cut_off("it has taken nothing for too long")
-        elif now - connection.heard_at > HEARTBEATS_MISSED * heartbeat_s:
+        elif connection.over_since is not None and now - connection.over_since > OVER_LIMIT_S:
+            connection.cut_off("it is still there after its end")
+
+    def _ask(self, connection: Connection, now: float, pings: list[str]) -> None:
+        """`pings`: without and with the end of the log, which only those may hear who got all that comes before."""
+        heartbeat_s = self._options.heartbeat_s
+        if now - connection.heard_at > HEARTBEATS_MISSED * heartbeat_s:
             connection.close(Code.NO_HEARTBEAT, "No heartbeat was answered.")
         elif now - connection.pinged_at >= heartbeat_s:
             connection.pinged_at = now

@@ -51,9 +51,9 @@ class Interest:
     async def tell(self) -> None:
         """For ever: at once where something is new, else often enough that nothing expires."""
         while True:
+            self._news.clear()  # before they are read: what comes while Redis is told is told next
             if items := self.items():
                 await self._cache.aadd_interest(items, TTL_S)
-            self._news.clear()
             try:
                 await asyncio.wait_for(self._news.wait(), EVERY_S)
                 await asyncio.sleep(PAUSE_S)

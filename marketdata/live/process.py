@@ -12,14 +12,13 @@ from django.conf import settings
 
 from infrastructure.persistence import Database, LiveSubscription, QuoteStore, at_most
 from infrastructure.persistence.live import AsyncLiveCache
-from marketdata.live.access import Access, who_may_stay
+from marketdata.live.access import Access, who_are, who_may_stay
 from marketdata.live.admission import Places, places_of_accounts, places_of_addresses
 from marketdata.live.hub import Hub, HubOptions
 from marketdata.live.protocol import encode_quote
 from marketdata.live.symbols import KnownSymbols
 from marketdata.live.together import Together
 from marketdata.models import Symbol
-from marketdata.services import holders
 from marketdata.services.holders import Holder
 
 SYMBOLS_LIMIT_S = 2.0  # a browser that subscribes waits for it
@@ -88,7 +87,7 @@ def _from_settings() -> Live:
     known = KnownSymbols(symbol_keys, time.monotonic)
     addresses = places_of_addresses(options.max_connections_per_address)
     accounts = places_of_accounts(options.max_connections_per_account)
-    access, sessions = Access(who_may_stay, time.time), Together(holders.of_sessions)
+    access, sessions = Access(who_may_stay, time.time), Together(who_are)
     return Live(options, hub, known, addresses, accounts, access, sessions)
 
 

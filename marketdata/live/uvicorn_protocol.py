@@ -5,6 +5,7 @@ the text). The door is an ASGI extension of the scope; it is not there where com
 the socket is full or closing: then the caller takes the way through ASGI, which waits or raises.
 """
 
+import asyncio
 from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -14,6 +15,7 @@ from websockets.http11 import Request
 from marketdata.live.door import Door
 
 EXTENSION = "marketdata.frame"
+LAST_S = 15.0  # what is still unsent so long after the end is not sent any more
 #: 15 KiB for each browser less than uvicorn's own choice. A window of 2 KiB holds several quotes, whose keys repeat.
 DEFLATE = ServerPerMessageDeflateFactory(
     server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
@@ -22,6 +24,7 @@ DEFLATE = ServerPerMessageDeflateFactory(
 
 class FrameProtocol(WebSocketsSansIOProtocol):
     door: Door | None = None
+    _last_moment: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -31,7 +34,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not (self.close_sent or self.conn.extensions):  # refused; compressed
-            self.door = Door(self.transport.write)
+            self.door = Door(self.transport.write, self.transport.get_write_buffer_size)
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.door
 
     def start_keepalive(self) -> None:
@@ -52,15 +55,50 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():  # the client said goodbye, or what is not the protocol
             self._shut()
 
+    def eof_received(self) -> None:
+        """The client says no more: the socket closes when what waits is sent; the application need not wait for it."""
+        if self.handshake_complete:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._shut()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._shut()
+        if self._last_moment is not None:
+            self._last_moment.cancel()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._shut()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent:
+            self._shut()
 
     async def run_asgi(self) -> None:
         """uvicorn closes the socket once what waits is sent, which is never where the client reads nothing."""
         await super().run_asgi()
         if not self.writable.is_set():
             self.transport.abort()
+        elif not self.disconnected:
+            self._last_moment = self.loop.call_later(LAST_S, self.transport.abort)
+
+    def handle_ping(self) -> None:
+        """Who reads nothing gets no pongs: they would wait here without a bound."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def send_receive_event_to_app(self) -> None:
+        """A text that is none counts as binary, which the application refuses with a number."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.curr_msg_data_type = "bytes"
+        super().send_receive_event_to_app()
 
     def _open(self) -> None:
         if self.door is not None and not (self.close_sent or self.transport.is_closing()):

@@ -44,7 +44,8 @@ def wanted(symbols: dict[str, Streamable], interest: Set[str]) -> Wanted:
     topics |= {split_topic(item) for item in interest if "@" in item}
     quotes = {one.key for one in symbols.values() if one.quotes} | (interest & symbols.keys())
     pairs = {(key, INTERVALS[interval]) for key, interval in topics if key in symbols and interval in INTERVALS}
-    return Wanted(frozenset(quotes), frozenset(pairs))
+    named = quotes | {key for key, _ in pairs}
+    return Wanted(frozenset(quotes), frozenset(pairs), {key: known for key in named if (known := symbols[key].hours)})
 
 
 def all_closed(hours_known: Iterable[TradingHours | None], now_ms: int) -> bool:

@@ -129,7 +129,7 @@ async def test_an_account_has_so_many_connections_and_gets_them_back(
         await first.hear_type("hello")
         async with Browser("10.0.0.2", application, ORIGIN | cookie) as second:
             why = "There are 1 connections of this account already."
-            assert await refusal(second) == (Code.TOO_MANY_OF_ACCOUNT, why, False)
+            assert await refusal(second) == (Code.TOO_MANY_OF_ACCOUNT, why, True)
     async with Browser(app=application, headers=ORIGIN | cookie) as third:
         await third.hear_type("hello")
     assert process.of_this_loop().accounts.open == {}

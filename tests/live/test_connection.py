@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from marketdata.live.connection import CLOSED_BARS, OUTBOX, Connection
+from marketdata.live.connection import CLOSED_BARS, OUTBOX, OUTBOX_CHARACTERS, Connection
 from marketdata.live.door import Door
 from marketdata.live.errors import Code
 from marketdata.live.frames import Frames
@@ -188,7 +188,7 @@ async def test_a_replay_takes_the_place_of_the_closed_bars_of_its_topics_that_wa
 
 async def test_a_ready_frame_goes_straight_to_the_socket_while_it_takes_any(client: Client) -> None:
     written: list[bytes] = []
-    door = Door(written.append)
+    door = Door(written.append, lambda: 0)
     connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, door)
     connection.watch(["A"], [])
     connection.post("7")
@@ -238,10 +238,47 @@ async def test_who_lets_too_much_pile_up_is_closed_as_too_slow(client: Client, o
     assert (await client.read())[-1]["code"] == Code.TOO_SLOW
 
 
+async def test_who_lets_large_messages_pile_up_is_closed_as_too_slow(client: Client) -> None:
+    client.open.clear()
+    for _ in range(4):
+        client.connection.post("1" * (OUTBOX_CHARACTERS // 3))
+    assert not client.connection.over
+    client.connection.post("1" * (OUTBOX_CHARACTERS // 3))
+    assert client.connection.over
+
+
+async def test_who_takes_a_large_snapshot_slowly_is_not_one_who_takes_nothing(client: Client) -> None:
+    unsent = [1000, 900, 900, 800]
+    door = Door(lambda _: None, lambda: unsent.pop(0))
+    connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, door)
+    client.open.clear()
+    connection.post("1")
+    seen = []
+    for now in (43.0, 44.0, 45.0, 46.0):
+        connection.look(now)
+        seen.append(connection.busy_since)
+    assert seen == [42.0, 44.0, 44.0, 46.0]
+    client.open.set()
+    await client.read()
+    assert connection.busy_since is None
+
+
+async def test_a_door_that_raises_ends_its_client(client: Client) -> None:
+    def broken(_: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    door = Door(broken, lambda: 0)
+    door.is_open = True
+    connection = Connection(client.send, client._cut, 0.0, lambda: 42.0, door)
+    connection.watch(["A"], [])
+    connection.flush(changed(set(), set(), {"A": 1}))
+    assert (connection.over, client.cut) == (True, 1)
+
+
 async def test_a_lost_client_ends_quietly(client: Client) -> None:
     client.lost = OSError("gone")
     client.connection.post("1", "2")
-    assert (client.connection.over, client.got, client.cut) == (True, [], 0)
+    assert (client.connection.over, client.got, client.cut) == (True, [], 1)
 
 
 async def test_a_client_lost_during_a_send_that_waited_ends_quietly(client: Client) -> None:

@@ -173,13 +173,23 @@ async def test_an_address_has_so_many_connections_and_gets_them_back(settings: S
         await first.hear_type("hello")
         async with Browser() as second:
             code, reason, reconnect = await refusal(second)
-            assert (code, reconnect) == (Code.TOO_MANY_CONNECTIONS, False)
+            assert (code, reconnect) == (Code.TOO_MANY_CONNECTIONS, True)
             assert reason == "There are 1 connections from this address already."
         async with Browser(address="10.0.0.2") as other:
             await other.hear_type("hello")
     async with Browser() as third:
         await third.hear_type("hello")
     assert process.of_this_loop().addresses.open == {}
+
+
+async def test_a_request_that_names_far_too_much_is_refused_whole_with_its_id(settings: Settings) -> None:
+    settings.LIVE_MAX_SYMBOLS = 3
+    async with Browser() as browser:
+        await browser.say(op="subscribe", id="all", quotes=["A:B"] * 4, bars=["A:B@1m"] * 1000)
+        refused = await browser.hear_type("error")
+        assert refused == {
+            "type": "error", "code": Code.TOO_MANY_ITEMS, "message": "One connection may watch 3 items.", "id": "all",
+        }  # fmt: skip
 
 
 async def test_a_message_that_is_too_large_ends_the_connection() -> None:

@@ -124,7 +124,9 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"{' '.join(INTERVALS)}" in " ".join(DOCUMENT.split())
     for text in (
         f"after {hub.BUSY_LIMIT_S:g} s without taking anything",
-        f"with {connection.OUTBOX} messages or {connection.CLOSED_BARS:,} closed bars unread",
+        f"with {connection.OUTBOX} messages, {connection.OUTBOX_CHARACTERS:,} characters of them or "
+        f"{connection.CLOSED_BARS:,} closed bars unread",
+        f"names over {consumers.REFUSED_ITEMS:,} more",
         f"for {hub.HEARTBEATS_MISSED:g} periods is closed",
         f"more than {protocol.MAX_MESSAGE_BYTES:,} bytes",
         f"about the last {closed_log.LOG_LENGTH:,} closed bars",

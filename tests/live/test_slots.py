@@ -28,7 +28,7 @@ class Browser:
         self.raises: Exception | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._door = Door(self._write) if has_door else None
+        self._door = Door(self._write, lambda: 0) if has_door else None
         self.connection = Connection(self._send, lambda: None, 0.0, lambda: 0.0, self._door)
         self.take()
 

@@ -13,10 +13,15 @@ SILENCE_MS = 60_000
 class Talk:
     """A stream on a new connection, and the server's side of it."""
 
-    def __init__(self, wanted: Wanted, at: int = T, refused: set[Any] | None = None) -> None:
+    def __init__(
+        self, wanted: Wanted, at: int = T, refused: set[Any] | None = None, quiet: dict[str, int] | None = None
+    ) -> None:
         self.session = new_session()
         self.refused = set() if refused is None else refused
-        self.stream = Stream(self.session, self.refused, lambda: 0.5, answer_ms=20_000, silence_ms=SILENCE_MS)
+        self.quiet = {} if quiet is None else quiet
+        self.stream = Stream(
+            self.session, self.refused, lambda: 0.5, quiet=self.quiet, answer_ms=20_000, silence_ms=SILENCE_MS
+        )
         self.stream.want(wanted, at)
         self.sent = sent(self.session)
         self.charts: dict[tuple[str, str], str] = {}

@@ -4,7 +4,7 @@ from infrastructure.bars import Bar
 from infrastructure.errors import Malformed
 from infrastructure.intervals import INTERVALS
 from infrastructure.tradingview.base import BarUpdate, SeriesBegun
-from infrastructure.tradingview.live_series import LiveSeries
+from infrastructure.tradingview.live_series import GAP_BARS, LiveSeries
 from tests.tradingview.talk import MINUTE_MS, bars, completed, flat, hello, loading, new_session, resolved, sent
 
 MINUTE = INTERVALS["1m"]
@@ -106,6 +106,47 @@ def test_a_bar_without_a_successor_is_closed_by_the_clock_once() -> None:
     assert followed.live(flat(T + 5 * MINUTE_MS, 3.0), at=T + 5 * MINUTE_MS) == [
         update(T + 5 * MINUTE_MS, 3.0, False, T + 5 * MINUTE_MS)
     ]
+
+
+def begun(minute: int) -> SeriesBegun:
+    return SeriesBegun("A:B", MINUTE, T + minute * MINUTE_MS)
+
+
+def test_bars_missing_between_two_make_the_series_begin_again() -> None:
+    """The connection lived, its data did not: who listens fetches them."""
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    at = T + (GAP_BARS + 1) * MINUTE_MS
+    assert followed.live(flat(at, 3.0), at=at) == [
+        update(T, 1.0, True, at),
+        begun(GAP_BARS + 1),
+        update(at, 3.0, False, at),
+    ]
+
+
+def test_a_series_begins_again_at_most_once_in_a_while() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    said = []
+    for minute in range(6, 40, 6):
+        said += followed.live(flat(T + minute * MINUTE_MS), at=T + minute * MINUTE_MS)
+    assert [one for one in said if isinstance(one, SeriesBegun)] == [begun(6), begun(24)]
+
+
+def test_a_night_is_no_gap_and_neither_are_the_bars_of_an_answer() -> None:
+    evening, morning = 1699649940000, 1699886400000  # Friday 2023-11-10, 15:59, Monday 09:40 in New York
+    followed = Followed(timezone="America/New_York", session="0930-1600")
+    followed.begin(flat(evening - 30 * MINUTE_MS), flat(evening), at=evening)
+    opening = morning - 10 * MINUTE_MS
+    assert [type(one) for one in followed.live(flat(opening), at=opening)] == [BarUpdate, BarUpdate]
+    assert SeriesBegun("A:B", MINUTE, morning) in followed.live(flat(morning), at=morning)
+
+
+def test_without_trading_hours_nobody_knows_of_a_gap() -> None:
+    followed = Followed(session="nonsense")
+    followed.begin(flat(T), at=T)
+    later = T + 1000 * MINUTE_MS
+    assert [type(one) for one in followed.live(flat(later), at=later)] == [BarUpdate, BarUpdate]
 
 
 def test_the_clock_is_the_servers() -> None:

@@ -66,6 +66,11 @@ def test_null_and_the_sentinel_are_now_unknown() -> None:
     assert quote(bid=None, volume=1e100, lp_time=None) == {"bid": None, "volume": None, "last_ms": None}
 
 
+@pytest.mark.parametrize("time_s", [1.7e12, 1e18, 1e306, -1.0])
+def test_a_time_that_cannot_be_one_is_unknown(time_s: float) -> None:
+    assert quote(lp=1, lp_time=time_s) == {"last": 1.0, "last_ms": None}
+
+
 def test_a_refused_quote_says_why() -> None:
     unknown = decoded("qsd", "qs", {"n": "A:B", "s": "error", "errmsg": "no_such_symbol", "v": {}})
     denied = decoded("qsd", "qs", {"n": "A:B", "s": "permission_denied", "v": {"alternative": "A_DLY:B"}})

@@ -56,9 +56,14 @@ def test_messages_nobody_needs_are_counted() -> None:
             Rejected,
             "TradingView refuses the TRADINGVIEW_AUTH_TOKEN: bad auth token. It may have expired.",
         ),
+        (
+            "token has expired",
+            Rejected,
+            "TradingView refuses the TRADINGVIEW_AUTH_TOKEN: token has expired. It may have expired.",
+        ),
         ("max sessions rate reached", Unavailable, "TradingView wants fewer requests: max sessions rate reached."),
-        ("wrong data", Rejected, "TradingView ended the connection: wrong data."),
-        ("wrong data: a-token", Rejected, "TradingView ended the connection: wrong data: <token>."),
+        ("wrong data", Unavailable, "TradingView ended the connection: wrong data."),
+        ("wrong data: a-token", Unavailable, "TradingView ended the connection: wrong data: <token>."),
     ],
 )
 def test_a_protocol_error_says_what_to_do(reason: str, kind: type[InfrastructureError], sentence: str) -> None:
@@ -69,7 +74,7 @@ def test_a_protocol_error_says_what_to_do(reason: str, kind: type[Infrastructure
 
 def test_a_protocol_error_may_come_without_a_reason() -> None:
     assert ProtocolError().reason == ""
-    with pytest.raises(Rejected, match="without a reason"):
+    with pytest.raises(Unavailable, match="without a reason"):
         new_session().receive(say("protocol_error"), 0)
 
 

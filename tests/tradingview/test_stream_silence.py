@@ -3,6 +3,8 @@
 import pytest
 
 from infrastructure.tradingview.base import Wanted
+from infrastructure.tradingview.silence import QUIET_MS
+from tests.tradingview.markets import CRYPTO, LONDON, NEW_YORK
 from tests.tradingview.stream_talk import SILENCE_MS, T, Talk
 from tests.tradingview.talk import bars, completed, flat, resolved, say
 from tests.tradingview.wishes import MINUTE, minutes, quotes
@@ -83,3 +85,121 @@ def test_a_delayed_market_opens_later() -> None:
     )
     assert not silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS - 1)
     assert silent(talk, NEW_YORK_OPEN + 900_000 + SILENCE_MS)
+
+
+NOON = NEW_YORK_OPEN + 2 * 3_600_000
+BOTH = Wanted(frozenset({"NASDAQ:AAPL", "BINANCE:BTCUSDT"}), frozenset({("NASDAQ:AAPL", MINUTE)}))
+
+
+def test_hours_that_the_platform_knows_tell_where_no_chart_does() -> None:
+    evening = NEW_YORK_OPEN - 12 * 3_600_000
+    talk = Talk(Wanted(frozenset({"A:A"}), hours={"A:A": NEW_YORK}), at=evening)
+    talk.quote("A:A", at=evening, current_session="out_of_session")
+    assert not silent(talk, NEW_YORK_OPEN + SILENCE_MS - 1)
+    assert silent(talk, NEW_YORK_OPEN + SILENCE_MS)
+
+
+def test_other_hours_change_no_session() -> None:
+    wanted = Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)}), {"A:A": CRYPTO})
+    talk = Talk(wanted, at=NOON)
+    talk.quote("A:A", at=NOON)
+    assert silent(talk, NOON + SILENCE_MS)
+    assert talk.want(Wanted(wanted.quotes, wanted.bars)) == []
+    assert not silent(talk, NOON + SILENCE_MS)
+
+
+def test_a_market_that_falls_silent_is_found_while_others_tick() -> None:
+    talk = Talk(BOTH, at=NOON)
+    talk.history("NASDAQ:AAPL", flat(NEW_YORK_OPEN - 86_400_000), at=NOON)
+    talk.quote("NASDAQ:AAPL", at=NOON, current_session="market")
+    found = []
+    for second in range(70):
+        at = NOON + second * 1000
+        talk.quote("BINANCE:BTCUSDT", at=at, lp=float(second), current_session="market")
+        if silent(talk, at):
+            found.append(second)
+    assert found == [*range(60, 70)]
+    assert talk.stream.silence(NOON + 69_000) == "No data of NASDAQ for 60 s though it is open."
+
+
+def test_symbols_with_equal_hours_are_one_market() -> None:
+    hours = {"NASDAQ:A": NEW_YORK, "NYSE:B": NEW_YORK, "LSE:C": LONDON}
+    talk = Talk(Wanted(frozenset(hours), hours=hours), at=NOON)
+    for symbol in hours:
+        talk.quote(symbol, at=NOON, current_session="market")
+    talk.quote("NYSE:B", at=NOON + 30_000, lp=1.0)
+    talk.quote("LSE:C", at=NOON + 30_000, lp=1.0)
+    assert talk.stream.silence(NOON + 89_999) == ""
+    assert talk.stream.silence(NOON + 90_000) == "No data of LSE, NASDAQ, NYSE for 60 s though they are open."
+    talk.quote("LSE:C", at=NOON + 90_000, lp=2.0)
+    assert talk.stream.silence(NOON + 90_000) == "No data of NASDAQ, NYSE for 60 s though they are open."
+
+
+def test_a_symbol_wanted_later_has_time_to_answer() -> None:
+    talk = Talk(quotes("A:A"), at=NOON)
+    talk.quote("A:A", at=NOON)
+    talk.want(Wanted(frozenset({"A:A", "B:B"}), hours={"B:B": CRYPTO}), at=NOON + 3_600_000)
+    assert not silent(talk, NOON + 3_600_000 + SILENCE_MS - 1)
+    assert silent(talk, NOON + 3_600_000 + SILENCE_MS)
+
+
+def test_the_connection_is_made_anew_once_for_a_market_that_stays_silent() -> None:
+    wanted = Wanted(frozenset({"A:A", "A:B", "C:C"}))
+    first = Talk(wanted, at=NOON)
+    first.quote("A:A", at=NOON, current_session="market")
+    assert silent(first, NOON + SILENCE_MS, NOON)
+    first.stream.note_silence(NOON + SILENCE_MS)
+
+    again = NOON + SILENCE_MS
+    second = Talk(wanted, at=again, quiet=first.quiet)
+    second.quote("A:A", at=again, current_session="market")  # an answer is no change
+    assert not silent(second, again + 10**7, again)
+    assert second.stream.silence(again + 10**7) == "No data of A for 60 s though it is open."
+
+    later = again + 10**7
+    second.quote("A:A", at=later, lp=1.0)
+    assert second.stream.silence(later) == ""
+    assert silent(second, later + SILENCE_MS, again)
+
+
+def test_a_market_in_which_somebody_trades_now_and_then_is_no_reason_again_for_a_while() -> None:
+    talk = Talk(quotes("A:A"), at=NOON, quiet={"A:A": NOON})
+    talk.quote("A:A", at=NOON, current_session="market")
+    early, late = NOON + QUIET_MS - 1, NOON + QUIET_MS
+    talk.quote("A:A", at=early, lp=1.0)
+    assert not silent(talk, early + SILENCE_MS, NOON)
+    talk.quote("A:A", at=late, lp=2.0)
+    assert silent(talk, late + SILENCE_MS, NOON)
+
+
+def test_bars_too_tell_an_answer_from_a_change() -> None:
+    talk = Talk(minutes("A:A"), at=NOON, quiet={"A:A": 0})
+    talk.history("A:A", flat(NOON), at=NOON)
+    assert not silent(talk, NOON + SILENCE_MS)
+    talk.hear(bars(talk.charts["A:A", "1"], flat(NOON, 2.0), name="du"), at=NOON + SILENCE_MS)
+    assert silent(talk, NOON + 2 * SILENCE_MS)
+
+
+def test_what_is_no_longer_wanted_is_forgotten() -> None:
+    talk = Talk(quotes("A:A", "B:B"), quiet={"A:A": 0, "B:B": 0})
+    talk.want(quotes("B:B"))
+    assert talk.quiet == {"B:B": 0}
+
+
+def test_an_expired_token_is_a_reason_each_time() -> None:
+    """It brings no answer, so the silence is not the market's."""
+    talk = Talk(Wanted(frozenset({"A:A"}), hours={"A:A": CRYPTO}))
+    assert silent(talk, T + SILENCE_MS)
+    assert talk.stream.silence(T + SILENCE_MS) == "No answer for 60 s."
+    talk.stream.note_silence(T + SILENCE_MS)
+    assert silent(Talk(quotes("A:A"), quiet=talk.quiet), T + SILENCE_MS)
+
+
+def test_the_word_on_a_market_counts_only_while_its_quotes_are_wanted() -> None:
+    talk = Talk(Wanted(frozenset({"A:A"}), frozenset({("A:A", MINUTE)})), at=NOON)
+    talk.history("A:A", flat(NOON), at=NOON)
+    talk.quote("A:A", at=NOON, current_session="market")
+    close = NEW_YORK_OPEN + 6 * 3_600_000 + 1_800_000
+    assert silent(talk, close)
+    talk.want(minutes("A:A"), at=NOON)
+    assert not silent(talk, close)

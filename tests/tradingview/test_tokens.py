@@ -111,7 +111,7 @@ def test_a_token_that_ends_while_it_streams_is_renewed(server: SimulatorServer) 
         before = len(sink.of(QuoteUpdate, COIN))
         later(server, 0.01)
         sink.until(lambda _: len(sink.of(QuoteUpdate, COIN)) > before)
-    assert sink.of(StreamState)[2].reason == "No data for 1 s though a market is open."
+    assert sink.of(StreamState)[2].reason == "No data of TEST for 1 s though it is open."
 
 
 def vars_of(config: TradingViewConfig) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """What a stream brings of the simulator's market, and how it follows what is wanted."""
 
 import logging
+import socket
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from infrastructure.bars import Bar
+from infrastructure.intervals import INTERVALS
 from infrastructure.simulator import SimulatorServer, StandingClock
 from infrastructure.tradingview import TradingViewConfig, TradingViewWebSocketProvider
+from infrastructure.tradingview.assignment import assigned
 from infrastructure.tradingview.base import (
     BarUpdate,
     Quote,
@@ -18,8 +22,10 @@ from infrastructure.tradingview.base import (
     SymbolRefused,
     Wanted,
 )
+from infrastructure.tradingview.link import LEFT_OUT
+from infrastructure.tradingview.websocket import CLOSE_S
 from tests.tradingview.friday import FRIDAY, OPEN_MINUTE, beating
-from tests.tradingview.listening import Running, Sink
+from tests.tradingview.listening import DEADLINE_S, Running, Sink
 from tests.tradingview.settings_for import config_for
 from tests.tradingview.wishes import MINUTE, minutes, quotes
 
@@ -162,6 +168,47 @@ def test_a_close_does_not_wait_for_the_server() -> None:
         with Running(server, quotes("TEST:TICK")) as sink:
             sink.until_states("connecting")
     assert sink.states == ["connecting"]
+
+
+def test_a_close_does_not_wait_for_a_source_that_hangs() -> None:
+    """It takes the connection and says nothing, not even in the handshake."""
+    sink = Sink()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        config = TradingViewConfig(f"ws://127.0.0.1:{port}/", url, url, "https://www.tradingview.com")
+        provider = TradingViewWebSocketProvider(config)
+        provider.want(quotes("TEST:TICK"))
+        provider.start(sink)
+        sink.until_states("connecting")
+        accepted, _ = listening.accept()
+        (link,) = [thread for thread in threading.enumerate() if thread.name == "tradingview-0"]
+        began_s = time.monotonic()
+        provider.close()
+        assert time.monotonic() - began_s < CLOSE_S + 1
+        accepted.close()
+    link.join(DEADLINE_S)
+    assert not link.is_alive()
+    assert sink.states == ["connecting"]
+
+
+def test_bars_beyond_all_connections_are_refused_until_there_is_room(server: SimulatorServer) -> None:
+    seven = [INTERVALS[name] for name in ("1m", "3m", "5m", "15m", "30m", "45m", "1h")]
+    wanted = Wanted(frozenset({"TEST:TICK"}), frozenset(("TEST:TICK", interval) for interval in seven))
+    (left_out,) = wanted.bars - assigned(wanted, {}, 1).keys()
+    refused = SymbolRefused("TEST:TICK", LEFT_OUT, left_out[1])
+    running = Running(server, wanted, symbols_per_connection=1)
+    with running as sink:
+        sink.until(lambda _: {(e.symbol, e.interval) for e in sink.of(BarUpdate)} == wanted.bars - {left_out})
+        sink.until(lambda _: sink.of(SymbolRefused) == [refused])
+        running.provider.want(replace(wanted, quotes=wanted.quotes | {"NASDAQ:AAPL"}))
+        sink.until_quotes("TEST:TICK", "NASDAQ:AAPL")
+        assert sink.of(SymbolRefused) == [refused]
+        running.provider.want(replace(wanted, bars=frozenset({left_out})))
+        sink.until(lambda _: {(e.symbol, e.interval) for e in sink.of(BarUpdate)} == wanted.bars)
+        running.provider.want(replace(wanted, bars=wanted.bars | {("NASDAQ:AAPL", MINUTE)}))
+        sink.until(lambda _: len(sink.of(SymbolRefused)) == 3)
+    assert "TRADINGVIEW_SYMBOLS_PER_CONNECTION" in LEFT_OUT
 
 
 def test_a_sink_that_fails_does_not_end_the_stream(server: SimulatorServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from infrastructure.tradingview.base import BarUpdate, QuoteUpdate, StreamState,
 from infrastructure.tradingview.line import now_ms
 from tests.tradingview.friday import FRIDAY, beating
 from tests.tradingview.listening import DEADLINE_S, Running
+from tests.tradingview.markets import CRYPTO
 from tests.tradingview.wishes import MINUTE, quotes
 
 SATURDAY = FRIDAY + 86_400_000
@@ -43,9 +44,29 @@ def test_silence_in_an_open_market_is_stale_and_ends_with_a_new_connection(serve
         sink.until_states("connecting", "live")
         server.faults.set(mode)
         sink.until_states("connecting", "live", "stale")
-        assert sink.of(StreamState)[2].reason == "No data for 1 s though a market is open."
+        assert sink.of(StreamState)[2].reason == "No data of NASDAQ for 1 s though it is open."
         server.faults.clear()
         sink.until_states("connecting", "live", "stale", "live")
+
+
+def test_a_market_that_stays_silent_is_stale_and_connected_for_once() -> None:
+    wanted = Wanted(frozenset({"TEST:TICK", "BINANCE:BTCUSDT"}), hours={"BINANCE:BTCUSDT": CRYPTO})
+    with SimulatorServer() as server, Running(server, wanted, silence_s=3) as sink:
+        sink.until_quotes("TEST:TICK", "BINANCE:BTCUSDT")
+        server.faults.set("heartbeats_only", symbol="BINANCE:BTCUSDT")
+        sink.until_states("connecting", "live", "stale", "live", "stale")
+        assert {event.reason for event in sink.of(StreamState) if event.state == "stale"} == {
+            "No data of BINANCE for 3 s though it is open."
+        }
+        server.faults.clear()
+        sink.until_states("connecting", "live", "stale", "live", "stale", "live")
+        assert len([event for event in sink.of(QuoteUpdate, "TEST:TICK") if len(event.changes) == 18]) == 2
+
+
+def test_hours_alone_are_no_wish(server: SimulatorServer) -> None:
+    with Running(server, Wanted(hours={"TEST:TICK": CRYPTO})) as sink:
+        sink.until_states("stopped")
+        assert sink.of(StreamState)[0].reason == "Nothing is wanted."
 
 
 def test_an_expired_token_is_found_by_the_lack_of_data(server: SimulatorServer) -> None:

@@ -15,7 +15,7 @@
  *   quote, bar  whole state, latest wins; `snapshot: true` for those that answer a subscription. A closed bar may come
  *               twice after a reconnect: place bars by `t`
  *   recovery    { recovered: true | false | null } after a reconnect, or when the server lost its place: true, the
- *               closed bars that were missed follow as `bar` events; otherwise fetch them from /api/v1/bars
+ *               closed bars that were missed come as `bar` events; otherwise fetch them from /api/v1/bars
  *   subscribed  { id, quotes, bars, refused }: all that is watched now
  *   refused     { item, code, reason }: the server will not send this item
  *   problem     { code, message }: a numbered error
@@ -45,12 +45,13 @@ export class LiveClient extends EventTarget {
   #failures = 0;
   #retryTimer = 0;
   #askTimer = 0;
+  #unchecked = new Set(); // items to ask for again when it fires
   #watchdog = 0;
   #silenceMs = 0;
   #clockMs = 0; // the server's clock minus ours
   #place = null; // { epoch, offset } in the server's log of closed bars: all before it has been received
   #greeted = false; // by any server so far
-  #resumption = null; // id of the request that resumes; #place stands still until it is granted
+  #resumption = null; // { ids, begun, recovered } of requests that resume; #place stands still until all are answered
 
   /**
    * @param {string} url  for example wss://example.org/ws/v1/
@@ -72,11 +73,12 @@ export class LiveClient extends EventTarget {
   connect() {
     if (this.#attempt) return;
     clearTimeout(this.#retryTimer);
-    const attempt = { socket: null, openedAt: 0, greeted: false, log: null, final: false };
+    const attempt = { socket: null, openedAt: 0, greeted: false, log: null, reconnect: null }; // as `bye` says
     this.#attempt = attempt;
     this.#silenceMs = GREETING_MS;
     this.#listenForSilence();
     this.#emit("connection", { state: "connecting", reason: "" });
+    if (this.#attempt !== attempt) return; // a listener has closed the client
     if (!this.#credentials) this.#open(attempt, null);
     else {
       this.#credentials().then(
@@ -128,21 +130,24 @@ export class LiveClient extends EventTarget {
         this.#end(attempt, "the server sent something that is no JSON");
         return;
       }
-      this.#receive(message);
+      this.#receive(attempt, message);
       this.#listenForSilence();
     };
     socket.onclose = ({ code, reason }) => {
-      this.#end(attempt, reason, attempt.final || (code >= FIRST_FINAL_CODE && code <= 4999));
+      const reconnect = attempt.reconnect ?? (code < FIRST_FINAL_CODE || code > 4999);
+      this.#end(attempt, reason, !reconnect);
     };
     socket.onerror = () => {}; // always followed by close
   }
 
   /** Does not wait for the closing handshake: a dead network would never answer it. */
-  #end(attempt, reason, final = false) {
+  #end(attempt, reason, final = attempt.reconnect === false) {
     if (this.#attempt !== attempt) return;
     this.#attempt = null;
     clearTimeout(this.#watchdog);
     clearTimeout(this.#askTimer);
+    this.#askTimer = 0;
+    this.#unchecked.clear(); // the next greeting is answered with all that is wanted
     attempt.socket?.close();
     if (final) {
       this.#emit("connection", { state: "closed", reason });
@@ -156,79 +161,98 @@ export class LiveClient extends EventTarget {
     this.#emit("connection", { state: "waiting", reason, retryInMs });
   }
 
-  #receive(message) {
+  #receive(attempt, message) {
     switch (message.type) {
       case "hello":
-        this.#greet(message);
+        this.#greet(attempt, message);
         break;
       case "ping":
         this.#send({ op: "pong", n: message.n });
         break;
       case "snapshot":
       case "update":
-        this.#take(message);
+        this.#take(attempt, message);
         break;
       case "subscribed":
-        this.#granted(message);
+        this.#granted(attempt, message);
         break;
       case "status":
-        this.#emit("feed", message.feed);
+        this.#tell(attempt, "feed", message.feed);
         break;
       case "error":
-        this.#emit("problem", message);
+        this.#tell(attempt, "problem", message);
+        this.#answered(attempt, message.id, null); // it may have been refused whole
         break;
       case "bye":
-        this.#attempt.final = message.reconnect === false;
+        attempt.reconnect = message.reconnect ?? null;
         break;
       default: // a newer server may say more; an older client ignores it
     }
-    if (message.log && message.type !== "hello" && this.#resumption === null) this.#place = message.log;
+    if (this.#attempt !== attempt) return; // a listener has closed the client, and may have missed some of it
+    if (message.log && message.type !== "hello" && !this.#resumption) this.#place = message.log;
   }
 
-  #greet(message) {
+  #greet(attempt, message) {
     this.#silenceMs = message.heartbeat_s * 1000 * SILENCE_FACTOR;
     this.#clockMs = message.server_ms - Date.now();
-    Object.assign(this.#attempt, { greeted: true, log: message.log ?? null });
+    Object.assign(attempt, { greeted: true, log: message.log ?? null });
     const again = this.#greeted;
     this.#greeted = true;
-    this.#emit("connection", { state: "open", reason: "" });
-    this.#emit("hello", message);
-    this.#emit("feed", message.feed);
-    if (!again || !this.#bars.size) this.#place = this.#attempt.log;
-    this.#resume(again);
+    if (!again || !this.#bars.size) this.#place = attempt.log;
+    this.#tell(attempt, "connection", { state: "open", reason: "" });
+    this.#tell(attempt, "hello", message);
+    this.#tell(attempt, "feed", message.feed);
+    if (this.#attempt === attempt) this.#resume(again);
   }
 
   /** All that is wanted; after a reconnect from the place where the last connection ended. */
   #resume(again) {
-    const [id] = this.#ask("subscribe", [...this.#quotes], [...this.#bars], again ? this.#place : null);
-    this.#resumption = again && this.#bars.size ? id : null;
+    const ids = this.#ask("subscribe", [...this.#quotes], [...this.#bars], again ? this.#place : null);
+    this.#resumption = again && ids.length ? { ids: new Set(ids), begun: false, recovered: true } : null;
   }
 
-  #take(message) {
+  /** One request that resumes; the last one tells whether all of them have recovered. */
+  #answered(attempt, id, recovered) {
+    if (this.#attempt !== attempt || !this.#resumption?.ids.delete(id)) return;
+    this.#resumption.begun = true;
+    this.#resumption.recovered &&= recovered;
+    if (this.#resumption.ids.size) return;
+    const all = this.#resumption.recovered;
+    this.#resumption = null;
+    if (all !== true) this.#place = attempt.log;
+    this.#tell(attempt, "recovery", { recovered: all });
+  }
+
+  #take(attempt, message) {
     const snapshot = message.type === "snapshot";
-    if (snapshot && message.recovered === false && this.#resumption === null) {
-      this.#emit("recovery", { recovered: false });
+    if (snapshot && message.recovered === false) {
+      if (!this.#resumption) this.#tell(attempt, "recovery", { recovered: false });
+      else if (this.#resumption.begun) this.#resumption.recovered = false; // after it was said of some
     }
-    for (const quote of message.quotes ?? []) this.#emit("quote", { ...quote, snapshot });
-    for (const bar of message.bars ?? []) this.#emit("bar", { ...bar, snapshot });
+    for (const quote of message.quotes ?? []) this.#tell(attempt, "quote", { ...quote, snapshot });
+    for (const bar of message.bars ?? []) this.#tell(attempt, "bar", { ...bar, snapshot });
   }
 
-  #granted(message) {
-    const unchecked = (message.refused ?? []).filter(({ code }) => code === UNCHECKED).map(({ item }) => item);
-    if (unchecked.length) this.#askAgain(unchecked);
-    if (message.id === this.#resumption && !unchecked.some((item) => this.#bars.has(item))) {
-      this.#resumption = null;
-      if (message.recovered !== true) this.#place = this.#attempt.log;
-      this.#emit("recovery", { recovered: message.recovered ?? null });
+  #granted(attempt, message) {
+    const refused = message.refused ?? [];
+    const unchecked = refused.filter(({ code }) => code === UNCHECKED).map(({ item }) => item);
+    for (const item of [...(message.quotes ?? []), ...(message.bars ?? [])]) this.#unchecked.delete(item);
+    for (const item of unchecked) this.#unchecked.add(item);
+    if (unchecked.length) this.#askAgain();
+    if (!unchecked.some((item) => this.#bars.has(item))) {
+      this.#answered(attempt, message.id, message.recovered ?? null);
     }
-    this.#emit("subscribed", message);
-    for (const refusal of message.refused ?? []) this.#emit("refused", refusal);
+    this.#tell(attempt, "subscribed", message);
+    for (const refusal of refused) this.#tell(attempt, "refused", refusal);
   }
 
-  #askAgain(items) {
-    clearTimeout(this.#askTimer);
-    this.#askTimer = setTimeout(() => {
-      if (this.#resumption !== null) this.#resume(true);
+  /** One timer for all: what is refused while it runs is asked for with the rest. */
+  #askAgain() {
+    this.#askTimer ||= setTimeout(() => {
+      this.#askTimer = 0;
+      const items = [...this.#unchecked];
+      this.#unchecked.clear();
+      if (this.#resumption) this.#resume(true);
       else {
         const bars = items.filter((item) => this.#bars.has(item));
         this.#ask("subscribe", items.filter((item) => this.#quotes.has(item)), bars);
@@ -236,7 +260,7 @@ export class LiveClient extends EventTarget {
     }, ASK_AGAIN_MS * (0.5 + this.#random()));
   }
 
-  /** Ids of the messages it takes; bars and their `since` are in the first. */
+  /** Ids of those messages it takes that have bars; they come first, and each says `since`. */
   #ask(op, quotes, bars, since = null) {
     if (!this.#attempt?.greeted) return []; // the greeting is answered with all that is wanted
     const items = [...bars.map((item) => ["bars", item]), ...quotes.map((item) => ["quotes", item])];
@@ -244,9 +268,9 @@ export class LiveClient extends EventTarget {
     for (let at = 0; at < items.length; at += ITEMS_PER_MESSAGE) {
       const message = { op, id: ++this.#requestId, quotes: [], bars: [] };
       for (const [kind, item] of items.slice(at, at + ITEMS_PER_MESSAGE)) message[kind].push(item);
+      if (message.bars.length) ids.push(message.id);
       if (since && message.bars.length) message.since = since;
       this.#send(message);
-      ids.push(message.id);
     }
     return ids;
   }
@@ -261,6 +285,11 @@ export class LiveClient extends EventTarget {
   #send(message) {
     const socket = this.#attempt?.socket;
     if (socket?.readyState === 1) socket.send(JSON.stringify(message));
+  }
+
+  /** What the server said; nothing more of it once a listener has closed the client. */
+  #tell(attempt, name, detail) {
+    if (this.#attempt === attempt) this.#emit(name, detail);
   }
 
   #emit(name, detail) {
