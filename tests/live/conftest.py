@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from infrastructure.persistence import Database
+from infrastructure.persistence import BarStore, Database
 from infrastructure.persistence.live import LiveCache
 from marketdata.live import process
 from marketdata.models import Symbol
@@ -57,9 +57,19 @@ def empty(database: Database) -> None:
 
 
 @pytest.fixture
-def speaker(redis_server: RedisServer) -> Speaker:
+def cache(redis_server: RedisServer) -> LiveCache:
+    return LiveCache(redis_server.url)
+
+
+@pytest.fixture
+def stores(database: Database) -> None:
+    BarStore(database).ensure()
+
+
+@pytest.fixture
+def speaker(cache: LiveCache) -> Speaker:
     """Publishes as a feed does."""
-    return Speaker(LiveCache(redis_server.url))
+    return Speaker(cache)
 
 
 @pytest.fixture

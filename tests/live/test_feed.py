@@ -20,15 +20,7 @@ from tests.persistence.conftest import RedisServer
 
 ONE_MINUTE = INTERVALS["1m"]
 
-
-@pytest.fixture(autouse=True)
-def stores(database: Database) -> None:
-    BarStore(database).ensure()
-
-
-@pytest.fixture
-def cache(redis_server: RedisServer) -> LiveCache:
-    return LiveCache(redis_server.url)
+pytestmark = pytest.mark.usefixtures("stores")
 
 
 class Run:

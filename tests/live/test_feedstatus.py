@@ -18,11 +18,6 @@ from tests.live.test_feed import eventually, running
 from tests.persistence.conftest import RedisServer
 
 
-@pytest.fixture
-def cache(redis_server: RedisServer) -> LiveCache:
-    return LiveCache(redis_server.url)
-
-
 def feedstatus(*arguments: str) -> tuple[int, str]:
     """Exit code and what was said."""
     out = StringIO()

@@ -16,7 +16,6 @@ from marketdata.live.leader import LOOK_EVERY_S, SAVE_EVERY_S, Leader
 from marketdata.live.wanted import Streamable
 from marketdata.models import Symbol
 from tests.live.source import Source
-from tests.persistence.conftest import RedisServer
 
 START = 1000.0
 HANG_S = 20.0
@@ -25,11 +24,6 @@ HANG_S = 20.0
 @pytest.fixture
 def source() -> Source:
     return Source()
-
-
-@pytest.fixture
-def cache(redis_server: RedisServer) -> LiveCache:
-    return LiveCache(redis_server.url)
 
 
 @pytest.fixture

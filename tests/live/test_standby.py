@@ -8,22 +8,13 @@ from typing import Any
 import pytest
 
 from infrastructure.errors import Rejected, Unavailable
-from infrastructure.persistence import BarStore, Database, Lease, keys
+from infrastructure.persistence import Database, Lease, keys
 from infrastructure.persistence.live import LiveCache
 from marketdata.live import feed
 from marketdata.live.feed import FeedProcess
 from tests.live.source import Source
-from tests.persistence.conftest import RedisServer
 
-
-@pytest.fixture(autouse=True)
-def stores(database: Database) -> None:
-    BarStore(database).ensure()
-
-
-@pytest.fixture
-def cache(redis_server: RedisServer) -> LiveCache:
-    return LiveCache(redis_server.url)
+pytestmark = pytest.mark.usefixtures("stores")
 
 
 @pytest.fixture
