@@ -14,7 +14,13 @@ def scheduler(db: None) -> Iterator[JobScheduler]:
     """Over empty queues, with indexes; Django's own flush does not know these collections."""
     scheduler = JobScheduler()
     scheduler.ensure()
+    empty_queues()
     yield scheduler
+    empty_queues()
+
+
+def empty_queues() -> None:
+    """Before, for what tests of other packages left; after, for those that come next."""
     for name in ("jobs_pulls", "jobs_backfills", "task_runs"):
         connections["default"].database[name].delete_many({})
 
