@@ -299,7 +299,7 @@ def as_bars(content: Content) -> Bars:
 
 
 def test_a_history_holds_what_dictionaries_would(database: Database) -> None:
-    run(Machine, database, examples=20, steps=20)
+    run(Machine, database, examples=15, steps=20)
 
 
 @pytest.mark.slow

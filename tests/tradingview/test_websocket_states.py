@@ -49,6 +49,7 @@ def test_silence_in_an_open_market_is_stale_and_ends_with_a_new_connection(serve
         sink.until_states("connecting", "live", "stale", "live")
 
 
+@pytest.mark.slow
 def test_a_market_that_stays_silent_is_stale_and_connected_for_once() -> None:
     wanted = Wanted(frozenset({"TEST:TICK", "BINANCE:BTCUSDT"}), hours={"BINANCE:BTCUSDT": CRYPTO})
     with SimulatorServer() as server, Running(server, wanted, silence_s=3) as sink:
