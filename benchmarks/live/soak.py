@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> bool:
     parser = argparse.ArgumentParser(prog="benchmarks.live.soak")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--warm", type=float, default=20, help="minutes that do not count, while caches fill")
-    parser.add_argument("--browsers", type=int, default=500)
+    parser.add_argument("--browsers", type=int, default=1000)
     parser.add_argument("--speed", type=float, default=5, help="of the market; 1 = 200 ticks a second")
     plan = Plan(**vars(parser.parse_args(words)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
