@@ -75,19 +75,14 @@ class Access:
             await self.check()
 
 
+@at_most(ANSWER_LIMIT_S)
+def who_are(sessions: Sequence[Any]) -> list[Holder | None]:
+    return holders.of_sessions(sessions)
+
+
+@at_most(CHECK_LIMIT_S)
 def who_may_stay(admitted: Collection[Admitted]) -> set[Admitted]:
     """A new password ends sessions and what came of them; a key is ended by revoking it."""
-    with at_most(CHECK_LIMIT_S):
-        return _still_good(admitted)
-
-
-def who_are(sessions: Sequence[Any]) -> list[Holder | None]:
-    """`holders.of_sessions`, in time."""
-    with at_most(ANSWER_LIMIT_S):
-        return holders.of_sessions(sessions)
-
-
-def _still_good(admitted: Collection[Admitted]) -> set[Admitted]:
     accounts = {holder.user.pk for holder, _ in admitted}
     found = get_user_model()._default_manager.filter(pk__in=list(accounts))
     hashes = {user.pk: user.get_session_auth_hash() for user in found if user.is_active}
@@ -133,6 +128,6 @@ async def known_by(session: Any, sessions: Together[Any, Holder | None]) -> Hold
         raise Refusal(Code.AUTH_UNCHECKED, "Accounts cannot be checked at the moment.") from None
 
 
+@at_most(ANSWER_LIMIT_S)
 def _holder_of(auth: Auth) -> Holder | None:
-    with at_most(ANSWER_LIMIT_S):
-        return holders.of_key(auth.key) if auth.key else holders.of_ticket(auth.ticket)
+    return holders.of_key(auth.key) if auth.key else holders.of_ticket(auth.ticket)
