@@ -18,7 +18,7 @@ from infrastructure.persistence.live import FEED_TTL_MS, LiveCache
 from infrastructure.tradingview.base import IDataProvider, IStreamProvider
 from marketdata.live import blocks, protocol
 from marketdata.live.leader import Leader, now_ms
-from marketdata.services.feed_report import Feed
+from marketdata.services.feed_report import Feed, reported
 
 LEASE = "feed"
 LEASE_S = 3.0  # another one leads so long after this one was killed, and the time of a step
@@ -154,10 +154,11 @@ class FeedProcess:
     def _report_standby(self, reason: str) -> None:
         """Where nobody can lead, browsers hear why, and since when; where somebody leads, that one is heard."""
         try:
-            said = self._cache.get_json(keys.FEED) or {"state": "standby"}
-            if said["state"] != "standby":
+            found = self._cache.get_json(keys.FEED)
+            said = reported(found, Feed) if found else Feed("standby")
+            if said.state != "standby":
                 return
-            since_ms = said["since_ms"] if said.get("reason") == reason else now_ms()
+            since_ms = said.since_ms if said.reason == reason else now_ms()
             feed = Feed("standby", reason, since_ms, now_ms(), self._source, self._simulated)
             self._cache.set_json(keys.FEED, feed, FEED_TTL_MS / 1000)
             self._cache.publish(keys.LIVE, blocks.pack_state(protocol.encode(feed).encode()))

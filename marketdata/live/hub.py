@@ -27,7 +27,7 @@ from marketdata.live.protocol import Position
 from marketdata.live.slots import Slots
 from marketdata.live.stretch import next_interval
 from marketdata.live.supervision import supervised
-from marketdata.services.feed_report import Feed
+from marketdata.services.feed_report import Feed, reported
 
 SLOTS = 4  # browsers are flushed in up to so many groups, spread over the interval, not all at once
 SLOT_S = 0.005  # but not closer than this: each waking costs as much as several sends
@@ -174,7 +174,7 @@ class Hub:
         self.latest.load(quotes, bars)
         await self._catch_up()
         if feed is not None:
-            self._state(msgspec.convert(feed, Feed))
+            self._state(reported(feed, Feed))
         self._interest.tell_anew()
         self._loaded("present")
 

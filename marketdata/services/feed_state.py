@@ -7,7 +7,7 @@ import msgspec
 
 from infrastructure.persistence import Cache, keys
 from infrastructure.times import from_ms
-from marketdata.services.feed_report import Feed
+from marketdata.services.feed_report import Feed, reported
 
 MAX_AGE_S = 10.0  # it reports every second; Redis forgets it after five
 
@@ -51,11 +51,12 @@ class FeedState(Feed, frozen=True):
 
 
 def read(cache: Cache, now_ms: int, max_age_s: float = MAX_AGE_S) -> FeedState:
-    """Unavailable where Redis does not answer. A report that is too old counts for nothing."""
+    """Unavailable where Redis does not answer, Malformed where it holds no report. One that is too old counts for
+    nothing."""
     said = cache.get_json(keys.FEED)
     if said is None:
         return FeedState("absent", "No feed is running.")
-    state = msgspec.convert(said, FeedState)
+    state = reported(said, FeedState)
     age_s = (now_ms - state.at_ms) / 1000
     if state.state != "absent" and age_s > max_age_s:
         silence = f"Nothing has been heard from the feed for {age_s:.0f} s; it was {state.label}."

@@ -84,6 +84,13 @@ def test_an_old_report_counts_as_absent(cache: LiveCache) -> None:
     assert feedstatus("--max-age", "60")[0] == 0
 
 
+@pytest.mark.parametrize("rubbish", [["live"], {}, {"state": 3}, {"state": "live", "at_ms": "soon"}])
+def test_of_what_is_no_report_nobody_knows_anything(cache: LiveCache, rubbish: object) -> None:
+    cache.set_json(keys.FEED, rubbish, 60)
+    code, text = feedstatus()
+    assert (code, text.partition(":")[0]) == (3, "unknown. What the feed says of itself cannot be read")
+
+
 def test_without_redis_nobody_knows(redis_server: RedisServer) -> None:
     redis_server.kill()
     code, text = feedstatus()
