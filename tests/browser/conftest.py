@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from infrastructure.persistence import Database
 from tests import chromium
+from tests.browser.node import Client, Server, running_client
 from tests.browser.site import SYNCHRONOUS, Site, running_site
 from tests.live.conftest import database, redis_server
 from tests.persistence.conftest import RedisServer
@@ -68,3 +69,15 @@ def images() -> Path | None:
     """Where screenshots go when SCREENSHOTS names a folder (`make screenshots`)."""
     folder = os.environ.get("SCREENSHOTS")
     return Path(folder) if folder else None
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with running_client(server.url) as client:
+        yield client
