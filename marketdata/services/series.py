@@ -1,9 +1,8 @@
 """The series of the bar store that belong to a symbol. Used by pulls, backfills, the API and the admin."""
 
-from infrastructure.intervals import Interval, parse_interval
+from infrastructure.intervals import Interval
 from infrastructure.persistence import BarStore, Database, Series
 from infrastructure.tradingview.base import SymbolInfo
-from marketdata.models import Symbol
 from marketdata.services import hours
 
 
@@ -14,11 +13,6 @@ def store() -> BarStore:
 def series_of(bars: BarStore, key: str, interval: Interval, info: SymbolInfo) -> Series:
     """Made where there is none; its chunks are sized by the trading hours."""
     return bars.series(key, interval, bars_per_week=hours.of_info(info).bars_per_week(interval))
-
-
-def collected(symbol: Symbol) -> list[Interval]:
-    """The intervals the schedules pull of it."""
-    return [parse_interval(name) for name in symbol.collect_intervals]
 
 
 def last_bars_ms(bars: BarStore) -> dict[tuple[str, str], int]:

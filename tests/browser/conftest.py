@@ -1,6 +1,5 @@
 """A real Chromium and the whole platform behind it, once for all tests of this folder."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,13 +61,6 @@ def page(context: BrowserContext, platform: Platform) -> Iterator[Page]:
     yield page
     allowed = getattr(page, "allowed_problem", None)
     assert [text for text in problems if not (allowed and allowed in text)] == []
-
-
-@pytest.fixture(scope="session")
-def images() -> Path | None:
-    """Where screenshots go when SCREENSHOTS names a folder (`make screenshots`)."""
-    folder = os.environ.get("SCREENSHOTS")
-    return Path(folder) if folder else None
 
 
 @pytest.fixture
