@@ -49,6 +49,7 @@ local time = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
+RETRY = Retry(NoBackoff(), 1)
 INTEREST_BATCH = 1000  # items a script call: Lua must not hold the server for long
 
 
@@ -76,10 +77,12 @@ def connection_options(timeout_s: float) -> dict[str, Any]:
 
 class ConnectionFactory(pool.ConnectionFactory[Any, Any, Any]):
     """django-redis's registry of pools by URL. A command is tried twice: a restarted server leaves dead connections in
-    the pool. Without more, a lost Redis costs its caller no wait."""
+    the pool. Without more, a lost Redis costs its caller no wait. With the option HURRIED a wait that was in vain ends
+    it."""
 
     def make_connection_params(self, url: str) -> dict[str, Any]:
-        return {**super().make_connection_params(url), "protocol": 2, "retry": Retry(NoBackoff(), 1)}
+        retry = Retry(NoBackoff(), 1, (exceptions.ConnectionError,)) if self.options.get("HURRIED") else RETRY
+        return {**super().make_connection_params(url), "protocol": 2, "retry": retry}
 
 
 @before_fork
@@ -92,9 +95,10 @@ def close_pools() -> None:
 class Cache:
     """JSON values that expire, the latest quotes, who watches what, and publishing. Everything in it can be rebuilt."""
 
-    def __init__(self, url: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 5.0, *, hurried: bool = False) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._hurried = hurried
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -102,8 +106,13 @@ class Cache:
 
     @cached_property
     def _client(self) -> Any:  # redis.Redis; its types leave open whether texts or bytes come back (bytes)
-        options = {"SOCKET_CONNECT_TIMEOUT": self._timeout_s, "SOCKET_TIMEOUT": self._timeout_s}
-        return ConnectionFactory(options).connect(self._url)
+        limits = {"SOCKET_CONNECT_TIMEOUT": self._timeout_s, "SOCKET_TIMEOUT": self._timeout_s}
+        return ConnectionFactory({**limits, "HURRIED": self._hurried}).connect(self._url)
+
+    def hurried(self, timeout_s: float) -> Self:
+        """The same for one who cannot wait longer than that, over connections of its own."""
+        query = f"socket_timeout={timeout_s}&socket_connect_timeout={timeout_s}"  # pools are told apart by their URLs
+        return type(self)(f"{self._url}{'&' if '?' in self._url else '?'}{query}", timeout_s, hurried=True)
 
     @redis_errors()
     def ping(self) -> None:

@@ -29,7 +29,6 @@ from infrastructure.tradingview.base import (
     SymbolRefused,
     Wanted,
 )
-from infrastructure.tradingview.line import now_ms
 from infrastructure.tradingview.live_series import RECENT_BARS
 from infrastructure.tradingview.stream import Pair
 
@@ -131,7 +130,7 @@ class ReplayStreamProvider(IStreamProvider):
             state = ("live", f"The recording {self._config.path.name} is played.")
         if state != self._told:
             self._told = state
-            self._sink(StreamState(*state, now_ms()))
+            self._sink(StreamState(*state))
 
     def _follow(self) -> None:
         """Who wants something that is known gets it as it stands."""

@@ -164,7 +164,6 @@ class StreamState:
 
     state: State
     reason: str
-    since_ms: int
 
 
 StreamEvent = QuoteUpdate | SeriesBegun | BarUpdate | SymbolRefused | StreamState

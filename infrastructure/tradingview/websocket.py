@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from infrastructure.tradingview.assignment import Item, assigned, part
 from infrastructure.tradingview.base import IStreamProvider, State, StreamEvent, StreamState, Wanted, worst
 from infrastructure.tradingview.config import TradingViewConfig
-from infrastructure.tradingview.line import Happening, now_ms
+from infrastructure.tradingview.line import Happening
 from infrastructure.tradingview.link import Link
 from infrastructure.tradingview.tokens import Tokens
 
@@ -107,4 +107,4 @@ class TradingViewWebSocketProvider(IStreamProvider):
             said = worst(states)
             if said != self._state and (sink := self._sink):
                 self._state = said
-                sink(StreamState(*said, now_ms()))
+                sink(StreamState(*said))

@@ -61,6 +61,9 @@ class Board:
                 self._drop_oldest()
             mark = protocol.bar_mark(update.bar)
             self._closed.append(Closed(topic, mark, self._encode_bar(topic, update)))
+            waiting = self._forming.get(topic)
+            if waiting and waiting.bar.time_ms <= update.bar.time_ms:
+                del self._forming[topic]
         elif topic not in self._forgotten:
             self._forming[topic] = update
 

@@ -17,7 +17,7 @@ from infrastructure.persistence import Database, Lease, at_most, keys
 from infrastructure.persistence.live import FEED_TTL_MS, LiveCache
 from infrastructure.tradingview.base import IDataProvider, IStreamProvider
 from marketdata.live import blocks, protocol
-from marketdata.live.leader import Leader, now_ms
+from marketdata.live.leader import REDIS_LIMIT_S, Leader, now_ms
 from marketdata.services.feed_report import Feed, reported
 
 LEASE = "feed"
@@ -44,6 +44,7 @@ class FeedProcess:
     ) -> None:
         self._database = database
         self._cache = cache
+        self._hurried = cache.hurried(REDIS_LIMIT_S)
         self._provider = provider
         self._source = source
         self._simulated = simulated
@@ -66,6 +67,13 @@ class FeedProcess:
             self._step_down()
 
     def step(self) -> None:
+        resting = self._leader is None and time.monotonic() < self._not_before  # its trouble lasts as long
+        if not resting:
+            self._try_step()
+        if self._leader is None and self._trouble:
+            self._report_standby(self._trouble)
+
+    def _try_step(self) -> None:
         try:
             if self._leader is None:
                 self._stand_by()
@@ -80,16 +88,12 @@ class FeedProcess:
             if self._trouble != str(error):  # said once, not twice a second
                 self._trouble = str(error)
                 logger.warning("%s", error)
-        if self._leader is None and self._trouble:
-            self._report_standby(self._trouble)
 
     @property
     def leads(self) -> bool:
         return self._leader is not None
 
     def _stand_by(self) -> None:
-        if time.monotonic() < self._not_before:
-            return
         with at_most(RENEW_LIMIT_S):
             granted = self._lease.acquire()
         if not granted:
@@ -154,13 +158,13 @@ class FeedProcess:
     def _report_standby(self, reason: str) -> None:
         """Where nobody can lead, browsers hear why, and since when; where somebody leads, that one is heard."""
         try:
-            found = self._cache.get_json(keys.FEED)
+            found = self._hurried.get_json(keys.FEED)
             said = reported(found, Feed) if found else Feed("standby")
             if said.state != "standby":
                 return
             since_ms = said.since_ms if said.reason == reason else now_ms()
             feed = Feed("standby", reason, since_ms, now_ms(), self._source, self._simulated)
-            self._cache.set_json(keys.FEED, feed, FEED_TTL_MS / 1000)
-            self._cache.publish(keys.LIVE, blocks.pack_state(protocol.encode(feed).encode()))
+            self._hurried.set_json(keys.FEED, feed, FEED_TTL_MS / 1000)
+            self._hurried.publish(keys.LIVE, blocks.pack_state(protocol.encode(feed).encode()))
         except InfrastructureError as error:
             logger.debug("standby not reported: %s", error)

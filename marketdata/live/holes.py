@@ -47,13 +47,9 @@ class _Begun:
     """A series has begun (again): its bars from `from_ms` on wait for those before them."""
 
     from_ms: int
+    since: float
     bars: list[BarUpdate] = field(default_factory=list)
     tries: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_patient(self) -> bool:
-        return self.tries < TRIES and time.monotonic() - self.since < PATIENCE_S
 
 
 class Holes:
@@ -67,7 +63,9 @@ class Holes:
         write: Callable[[BarUpdate], None],
         say: InOrder,
         lose: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._history = history
         self._write = write
@@ -77,8 +75,10 @@ class Holes:
         self._news = threading.Condition()
         self._begun: dict[Pair, deque[_Begun]] = {}  # one after another, where the stream broke off again
         self._passed: set[Pair] = set()  # of which the writer has got a bar
-        self._let_go: set[Pair] = set()  # no longer streamed: what comes of them all the same has a hole before it
+        self._kept: set[Pair] = set()  # streamed
+        self._followed: set[Pair] = set()  # of those, with a beginning since they are: others have a hole before them
         self._refusals = 0  # of the source, in a row
+        self._refused_since = 0.0  # when that row began
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="holes", daemon=True)
 
@@ -102,32 +102,38 @@ class Holes:
     def begun(self, event: SeriesBegun) -> None:
         pair = (event.symbol, event.interval)
         with self._news:
-            self._let_go.discard(pair)
-            self._begun.setdefault(pair, deque()).append(_Begun(event.from_ms))
-            self._news.notify()
+            if pair in self._kept:
+                self._begin(pair, event.from_ms)
 
     def put(self, update: BarUpdate) -> None:
         """A closed bar."""
         pair = (update.symbol, update.interval)
         with self._news:
-            waits = self._begun.get(pair)
-            if pair in self._let_go:
+            if pair not in self._kept:
                 return
+            if pair not in self._followed:  # it was let go and is streamed again, and the source knows of neither
+                self._begin(pair, update.bar.time_ms)
+            waits = self._begun.get(pair)
             if waits is None:
                 self._pass([update])
             elif not self._stopping.is_set():
                 waits[-1].bars.append(update)
 
+    def _begin(self, pair: Pair, from_ms: int) -> None:
+        self._followed.add(pair)
+        self._begun.setdefault(pair, deque()).append(_Begun(from_ms, self._clock()))
+        self._news.notify()
+
     # --- on the command's thread ---
 
     def keep(self, pairs: Collection[Pair]) -> None:
-        """All others are no longer streamed."""
-        kept = set(pairs)
+        """These are streamed, all others no longer: what comes of them all the same is dropped."""
         with self._news:
-            self._let_go |= (self._passed | self._begun.keys()) - kept
-            for pair in self._begun.keys() - kept:
+            self._kept = set(pairs)
+            for pair in self._begun.keys() - self._kept:
                 del self._begun[pair]
-            self._passed &= kept
+            self._passed &= self._kept
+            self._followed &= self._kept
 
     # --- the thread ---
 
@@ -139,7 +145,7 @@ class Holes:
                 self._fill(pair, begun)
             except NotFetched as error:
                 logger.warning("%s %s: a hole is not filled: %s", *pair, error)
-                if error.again and begun.is_patient:
+                if error.again and self._is_patient(begun):
                     self._put_last(pair)
                     self._stopping.wait(RETRY.delay_s(self._refusals, random.random))
                     continue
@@ -197,19 +203,25 @@ class Holes:
         until_ms = self._say.until_ms(pair)
         self._say_stored(series, known, series.last_ms if until_ms is None else until_ms, from_ms)
 
+    def _is_patient(self, begun: _Begun) -> bool:
+        """However long it had to wait for others, the source may fail it for PATIENCE_S."""
+        return begun.tries < TRIES and self._clock() - max(begun.since, self._refused_since) < PATIENCE_S
+
     def _give_up(self, pair: Pair) -> None:
         if self._say.until_ms(pair) is not None:
             self._lose()
 
     def _fetched(self, begun: _Begun, series: Series, start_ms: int, end_ms: int) -> list[History]:
         assert self._history is not None  # noqa: S101  (asked by `_fill`)
-        if self._refusals and not begun.is_patient:
+        if self._refusals and not self._is_patient(begun):
             raise NotFetched("the source gives its history to nobody", again=False)
         try:
             if self._provider is None:
                 self._provider = self._history()
             pages = catching_up.fetch(self._provider, series, start_ms, end_ms)
         except InfrastructureError as error:
+            if not self._refusals:
+                self._refused_since = self._clock()
             self._refusals += 1
             if not isinstance(error, Throttled | Busy):  # those ask for patience
                 begun.tries += 1
@@ -231,7 +243,7 @@ class Holes:
             self._say(BarUpdate(series.symbol, interval, bar, True, close_ms, time.time_ns() // 1_000_000))
 
     def _release(self, pair: Pair, begun: _Begun) -> None:
-        """Unless nobody wants it any more."""
+        """Unless it was let go while its hole was filled."""
         with self._news:
             waits = self._begun.get(pair)
             if waits and waits[0] is begun:

@@ -1,7 +1,8 @@
 """Closed bars on their way to the publisher: each once, and in the order of time within its series.
 
 Called by the writer's thread and by what fills holes. After a reconnect the source repeats what was said already. A
-correction of the newest closed bar is said again; one of an older bar is only stored, and the history shows it.
+correction of the newest closed bar is said again; one of an older bar is only stored, and the history shows it. Where
+the values that were said are not known here, the newest bar is said again: the log takes each value once.
 """
 
 import threading
@@ -29,7 +30,7 @@ class InOrder:
         pair, bar = (update.symbol, update.interval), update.bar
         with self._lock:
             time_ms, said = self._until.get(pair, (bar.time_ms - 1, None))
-            if bar.time_ms > time_ms or (bar.time_ms == time_ms and said is not None and not _same(bar, said)):
+            if bar.time_ms > time_ms or (bar.time_ms == time_ms and (said is None or not _same(bar, said))):
                 self._say(update)
             if bar.time_ms >= time_ms:
                 self._until[pair] = (bar.time_ms, bar)

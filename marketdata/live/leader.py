@@ -34,13 +34,14 @@ from marketdata.live.in_order import InOrder, Pair
 from marketdata.live.protocol import bar_topic, split_topic
 from marketdata.live.publisher import Publisher
 from marketdata.live.series import SeriesOf
-from marketdata.live.wanted import Streamable, all_closed, streamable, wanted
+from marketdata.live.wanted import Streamable, all_closed, markets, streamable, wanted
 from marketdata.models import Symbol
 from marketdata.services.feed_report import Feed
 
 LOOK_EVERY_S = 2.0
 SAVE_EVERY_S = 5.0
-STORE_LIMIT_S = 2.0  # a part of `step`
+STORE_LIMIT_S = 2.0  # what a part of `step` may take in MongoDB
+REDIS_LIMIT_S = 0.5  # and in Redis, without which nobody is heard anyway
 STEP_S = 0.4  # after so long the other parts wait for the next call: the lease is renewed between
 DRAIN_S = 2.0
 REFUSALS = 1000  # the newest ones wait to be noted on their symbols
@@ -63,7 +64,7 @@ class Leader:
         simulated: bool,
         history: Callable[[], IDataProvider] | None = None,
     ) -> None:
-        self._cache = cache
+        self._cache = cache.hurried(REDIS_LIMIT_S)
         self._provider = provider
         self._fence = fence
         self._source = source
@@ -74,14 +75,18 @@ class Leader:
             self._quotes.claim(fence)
             stored = self._quotes.load()
         self._publisher = Publisher(cache, fence, self.report, may_speak, stored)
-        self._in_order = InOrder(self._publisher.bar, _said_before(cache))
+        said = _said_before(self._cache)
+        if said is None:  # what the leader before stored and did not say, nobody is going to say
+            self._publisher.lose()
+        self._in_order = InOrder(self._publisher.bar, said or {})
         self._writer = BarWriter(store, SeriesOf(store), self._in_order, self._publisher.lose)
         self._holes = Holes(store, history, self._writer.put, self._in_order, self._publisher.lose)
-        self._stream = StreamState("connecting", "", now_ms())
+        self._stream = StreamState("connecting", "")
         self._told = ("", "", 0)
         self._ended = False
         self._wanted = Wanted()
         self._symbols: dict[str, Streamable] = {}
+        self._markets: set[TradingHours | None] = set()
         self._interest: set[str] = set()
         self._refusals: deque[SymbolRefused] = deque(maxlen=REFUSALS)
         #: What is due how often, and when it was done last.
@@ -177,6 +182,7 @@ class Leader:
 
     def _follow(self) -> None:
         wish = wanted(self._symbols, self._interest)
+        self._markets = markets(self._symbols, wish)
         new = replace(wish, bars=frozenset()) if self._is_full else wish
         self._in_order.keep(wish.bars)
         self._holes.keep(new.bars)
@@ -237,26 +243,23 @@ class Leader:
             return "absent", "The feed was stopped."
         if self._is_full:
             return stream.state, "Bars are paused: too many closed ones wait for the database."
-        if stream.state == "live" and all_closed(self._streamed_hours(), self._provider.clock_ms(now)):
+        if stream.state == "live" and all_closed(self._markets, self._provider.clock_ms(now)):
             return "market_closed", "No streamed market is open."
         return stream.state, stream.reason
-
-    def _streamed_hours(self) -> list[TradingHours | None]:
-        symbols = self._symbols
-        return [symbols[key].hours for key in self._wanted.quotes if key in symbols]
 
 
 def topics(pairs: Iterable[Pair]) -> list[str]:
     return [bar_topic(symbol, interval.name) for symbol, interval in pairs]
 
 
-def _said_before(cache: LiveCache) -> dict[Pair, int]:
-    """The newest closed bars that leaders before this one have said; nothing while Redis is away or was emptied."""
+def _said_before(cache: LiveCache) -> dict[Pair, int] | None:
+    """The newest closed bars that leaders before this one have said: none where Redis was emptied, None while it is
+    away."""
     try:
         logged = cache.logged_until()
     except InfrastructureError as error:  # the publisher says that Redis is away
         logger.debug("what was said before is not known: %s", error)
-        return {}
+        return None
     found = {split_topic(topic): time_ms for topic, time_ms in logged.items()}
     return {(key, INTERVALS[name]): time_ms for (key, name), time_ms in found.items() if name in INTERVALS}
 

@@ -1,6 +1,6 @@
 """What the feed streams: what the operator chose per symbol, and what browsers watch. Used by the leader."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 
 from infrastructure.errors import Malformed
@@ -48,7 +48,12 @@ def wanted(symbols: dict[str, Streamable], interest: Set[str]) -> Wanted:
     return Wanted(frozenset(quotes), frozenset(pairs), {key: known for key in named if (known := symbols[key].hours)})
 
 
-def all_closed(hours_known: Iterable[TradingHours | None], now_ms: int) -> bool:
+def markets(symbols: dict[str, Streamable], wish: Wanted) -> set[TradingHours | None]:
+    """The trading hours of what is wanted, of equal ones one; None stands for unknown ones."""
+    named = {*wish.quotes, *(key for key, _ in wish.bars)}
+    return {symbols[key].hours for key in named if key in symbols}
+
+
+def all_closed(markets: Collection[TradingHours | None], now_ms: int) -> bool:
     """Whether every one of these markets is closed; unknown hours count as open, and no market at all is not closed."""
-    known = list(hours_known)
-    return bool(known) and not any(one is None or one.is_open(now_ms) for one in known)
+    return bool(markets) and not any(one is None or one.is_open(now_ms) for one in markets)

@@ -60,7 +60,7 @@ class Source(IStreamProvider):
         self.say(SymbolRefused(symbol, reason))
 
     def state(self, state: Any, reason: str = "") -> None:
-        self.say(StreamState(state, reason, 1))
+        self.say(StreamState(state, reason))
 
 
 def bar_update(symbol: str, interval: str, minute: int, close: float, closed: bool) -> BarUpdate:

@@ -76,6 +76,17 @@ def test_a_bar_stored_late_is_said_but_does_not_replace_the_newer_one() -> None:
     assert batch.bars == {"A:B@1m": newer}
 
 
+def test_a_forming_state_that_still_waits_does_not_replace_the_closed_bar() -> None:
+    board = Board({})
+    board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))
+    board.bar(bar_update("A:B", "1m", 1, 2.0, closed=True))
+    batch = board.take()
+    assert (shape(batch, "c"), batch.bars) == ([("c", "A:B@1m", {"c": 2.0})], {"A:B@1m": batch.closed[0].json})
+    board.bar(bar_update("A:B", "1m", 3, 3.0, closed=False))
+    board.bar(bar_update("A:B", "1m", 2, 4.0, closed=True))
+    assert shape(board.take(), "t")[-1] == ("f", "A:B@1m", {"t": 180_000})
+
+
 def test_everything_is_said_again_to_a_redis_that_has_forgotten() -> None:
     board = Board({"A:OLD": (Quote("A:OLD", last=9.0), 1)})
     board.bar(bar_update("A:B", "1m", 1, 1.0, closed=False))

@@ -107,6 +107,7 @@ def test_quotes_reach_redis_at_once_and_the_database_soon(database: Database, ca
 
 
 def test_a_closed_bar_is_stored_when_it_is_heard_of(database: Database, cache: LiveCache) -> None:
+    configure("TEST:TICK", stream_intervals=["1m"])
     with running(database, cache) as run:
         run.source.bar("TEST:TICK", "1m", 1, 2.0)
         eventually(lambda: json.loads(cache._client.hget(keys.BARS, "TEST:TICK@1m") or b"{}").get("closed") is False)
@@ -137,6 +138,8 @@ def test_a_feed_of_closed_markets_says_so(database: Database, cache: LiveCache) 
         run.source.wait_for(lambda source: source.wanted.quotes != frozenset())
         run.source.state("live")
         eventually(lambda: feed_state(cache) == "market_closed")
+        configure("TEST:BARS", session="24x7", timezone="UTC", stream_quotes=False, stream_intervals=["1m"])
+        eventually(lambda: feed_state(cache) == "live")
 
 
 def _sundays() -> list[str]:
@@ -263,6 +266,7 @@ def test_flushall_is_healed_by_the_running_feed(database: Database, cache: LiveC
 def test_without_redis_it_leads_and_says_everything_when_redis_is_back(
     database: Database, cache: LiveCache, redis_server: RedisServer
 ) -> None:
+    configure("TEST:TICK", stream_intervals=["1m"])
     redis_server.kill()
     with running(database, cache) as run:
         run.source.quote("TEST:TICK", 1, last=1.0)

@@ -56,7 +56,12 @@ def test_a_bar_without_volume_is_the_same_as_itself() -> None:
 def test_it_goes_on_where_another_leader_ended() -> None:
     said = Said(until={TICK: 7 * MINUTE_MS})
     assert said.in_order.until_ms(TICK) == 7 * MINUTE_MS
-    assert said.hear(5, 6, 7, 8) == [8]
+    assert said.hear(5, 6, 8) == [8]
+
+
+def test_where_only_the_time_of_the_newest_is_known_it_is_said_again_as_it_may_be_another() -> None:
+    said = Said(until={TICK: 7 * MINUTE_MS})
+    assert said.hear(6, 7, 7, 8) == [7, 8]
 
 
 def test_of_what_is_no_longer_streamed_it_is_remembered_how_far_it_was_said() -> None:
@@ -64,7 +69,7 @@ def test_of_what_is_no_longer_streamed_it_is_remembered_how_far_it_was_said() ->
     said.hear(1, 2)
     said.in_order.keep(())
     assert said.in_order.until_ms(TICK) == 2 * MINUTE_MS
-    assert said.hear(1, 2, 3) == [3]
+    assert said.hear(1, 3) == [3]
 
 
 def test_of_too_many_that_are_no_longer_streamed_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,21 @@ def test_who_cannot_reach_a_source_lets_another_lead(database: Database, cache: 
     assert database.lease(feed.LEASE, "another", 60).acquire()
 
 
+def test_why_it_cannot_lead_is_said_while_it_rests_too(database: Database, cache: LiveCache) -> None:
+    def misconfigured() -> Source:
+        raise Rejected("TRADINGVIEW_AUTH_TOKEN is missing.")
+
+    process = FeedProcess(database, cache, misconfigured, "tradingview", False)
+    said: list[dict[str, Any]] = []
+    for _ in range(2):
+        process.step()
+        said.append(cache.get_json(keys.FEED))
+        time.sleep(0.002)  # so that the time of the report moves
+    assert [one["reason"] for one in said] == ["TRADINGVIEW_AUTH_TOKEN is missing."] * 2
+    assert said[0]["since_ms"] == said[1]["since_ms"]
+    assert said[0]["at_ms"] < said[1]["at_ms"]
+
+
 def test_one_that_was_paused_says_nothing_until_its_lease_is_renewed(
     process: FeedProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

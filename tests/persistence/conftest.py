@@ -1,11 +1,12 @@
 """Fixtures: the test database without Django's flush (these stores are no models), a series in it, and a Redis of one's
 own that a test may kill or empty."""
 
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,16 @@ class RedisServer:
                 return
             time.sleep(0.01)
         raise RuntimeError("redis-server did not answer")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It takes connections and answers nothing."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         if self._process:

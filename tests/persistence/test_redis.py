@@ -146,6 +146,30 @@ def test_all_caches_of_a_process_share_one_pool(redis_server: RedisServer) -> No
     assert len(pools) == 1
 
 
+def test_one_who_cannot_wait_has_a_pool_of_its_own_and_no_second_wait(redis_server: RedisServer) -> None:
+    cache = Cache(redis_server.url)
+    hurried = cache.hurried(0.2)
+    assert hurried._client.connection_pool is not cache._client.connection_pool
+    kwargs = hurried._client.connection_pool.connection_kwargs
+    assert kwargs["socket_timeout"] == kwargs["socket_connect_timeout"] == 0.2
+    tries: list[int] = []
+
+    def ask() -> None:
+        tries.append(1)
+        raise redis.exceptions.TimeoutError
+
+    with pytest.raises(redis.exceptions.TimeoutError):
+        kwargs["retry"].call_with_retry(ask, lambda _: None)
+    assert len(tries) == 1
+    hurried.ping()
+    with redis_server.paused(), pytest.raises(Unavailable, match="Timeout"):
+        hurried.ping()
+    hurried.ping()
+    redis_server.kill()
+    redis_server.start()
+    hurried.ping()  # a dead connection costs no wait
+
+
 def test_djangos_cache_shares_the_registry_of_pools() -> None:
     location = caches["default"]._server
     assert Cache(location)._client.connection_pool is get_redis_connection("default").connection_pool

@@ -20,11 +20,12 @@ MINUTE, MINUTE_MS = INTERVALS["1m"], 60_000
 NOW_MS = int(datetime(2026, 11, 20, 15, 7, 31, tzinfo=UTC).timestamp() * 1000)
 NEWEST_MS = NOW_MS - NOW_MS % MINUTE_MS - MINUTE_MS  # open of the newest closed minute
 TICK, RARE, AAPL, COIN = "TEST:TICK", "TEST:RARE", "NASDAQ:AAPL", "BINANCE:BTCUSDT"
+ALL = {(symbol, MINUTE) for symbol in (TICK, RARE, AAPL, COIN)}
 DEADLINE_S = 30  # against a hang
 
 
 class Path:
-    """From the stream to what is said, with the writer between; `said` holds opens by symbol."""
+    """From the stream to what is said, with the writer between; `said` holds bars by symbol."""
 
     def __init__(self, store: BarStore, history: Callable[[], IDataProvider] | None) -> None:
         self.store = store
@@ -33,7 +34,9 @@ class Path:
         self.in_order = InOrder(self._hear, {})
         self.lost = threading.Event()
         self.writer = BarWriter(store, SeriesOf(store), self.in_order, self.lost.set)
-        self.holes = Holes(store, history, self.writer.put, self.in_order, self.lost.set)
+        self.now_s = 0.0
+        self.holes = Holes(store, history, self.writer.put, self.in_order, self.lost.set, lambda: self.now_s)
+        self.holes.keep(ALL)
         self.holes.start()
 
     def _hear(self, update: BarUpdate) -> None:

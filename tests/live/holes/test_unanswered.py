@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from infrastructure.errors import Malformed, Rejected, Throttled, Unavailable
+from infrastructure.persistence import BarStore
 from infrastructure.simulator import SimulatorServer
+from infrastructure.tradingview import IDataProvider
 from marketdata.live import holes
-from marketdata.live.holes import LONGEST, TRIES
-from tests.live.holes.filling import COIN, MINUTE, MINUTE_MS, NEWEST_MS, TICK, Path, Source, minutes
+from marketdata.live.holes import LONGEST, PATIENCE_S, TRIES
+from tests.live.holes.filling import ALL, COIN, MINUTE, MINUTE_MS, NEWEST_MS, TICK, Path, Source, minutes
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,20 @@ def test_what_is_on_its_way_when_a_series_is_let_go_does_not_pass_its_hole(
     path.holes.keep(())
     path.goes_on(TICK, minutes(server, TICK, 1, 2))
     source.failures = []
-    path.holes.keep({(TICK, MINUTE)})
+    path.holes.keep(ALL)
     path.streams(TICK, minutes(server, TICK, 9, 10))
+    assert path.until_said(TICK, NEWEST_MS) == list(minutes(server, TICK, 70, 71))
+
+
+def test_a_series_that_was_let_go_and_is_wanted_again_before_the_source_noticed_has_no_hole(
+    path: Path, server: SimulatorServer
+) -> None:
+    path.streams(TICK, minutes(server, TICK, 70, 5))
+    path.until_said(TICK, NEWEST_MS - 66 * MINUTE_MS)
+    path.holes.keep(())
+    path.goes_on(TICK, minutes(server, TICK, 20, 5))
+    path.holes.keep(ALL)
+    path.goes_on(TICK, minutes(server, TICK, 9, 10))
     assert path.until_said(TICK, NEWEST_MS) == list(minutes(server, TICK, 70, 71))
 
 
@@ -96,6 +110,24 @@ def test_a_source_that_wants_fewer_requests_is_waited_for(
     path.streams(TICK, minutes(server, TICK, 9, 10))
     assert path.until_said(TICK, NEWEST_MS) == list(minutes(server, TICK, 70, 71))
     assert not path.lost.is_set()
+
+
+def test_who_waited_long_for_others_is_not_given_up_at_the_first_refusal(
+    store: BarStore, server: SimulatorServer, source: Source, impatient: None
+) -> None:
+    def open_late() -> IDataProvider:
+        path.now_s += PATIENCE_S
+        return source()
+
+    path = Path(store, open_late)
+    path.writer.start()
+    path.streams(TICK, minutes(server, TICK, 70, 5))
+    path.until_said(TICK, NEWEST_MS - 66 * MINUTE_MS)
+    source.failures = [Unavailable("The source is away.")]
+    path.streams(TICK, minutes(server, TICK, 9, 10))
+    assert path.until_said(TICK, NEWEST_MS) == list(minutes(server, TICK, 70, 71))
+    assert not path.lost.is_set()
+    path.close()
 
 
 def test_a_source_that_answers_nobody_for_long_is_asked_for_no_other_series(
