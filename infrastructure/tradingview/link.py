@@ -17,6 +17,7 @@ from infrastructure.errors import InfrastructureError, Rejected, Unavailable
 from infrastructure.tradingview.base import State, StreamEvent, SymbolRefused, Wanted
 from infrastructure.tradingview.config import TradingViewConfig
 from infrastructure.tradingview.line import Line, Tap, now_ms, unheard
+from infrastructure.tradingview.session import TokenRefused
 from infrastructure.tradingview.stream import Pair, Stream
 from infrastructure.tradingview.tokens import Tokens
 
@@ -74,6 +75,7 @@ class Link:
         self._stop = threading.Event()
         self._line: Line | None = None
         self._failures = 0  # since the last good connection
+        self._is_renewed = False  # a token was refused and another one was got, since there were data
         self._state: tuple[State, str] = ("connecting", "")  # while there is no data
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -126,10 +128,18 @@ class Link:
             logger.warning("%s: %s", self._name, error)
             self._tap("-", str(error))
             if config and isinstance(error, Silent | Rejected):
-                self._tokens.give_up(config)
+                error = self._without_token(config, error)
             self._state = (_state_after(error), str(error))
             self._report(*self._state)
             return self._pause_s(error)
+
+    def _without_token(self, config: TradingViewConfig, error: InfrastructureError) -> InfrastructureError:
+        """Gives up the token. That it was refused concerns a person only if another one is refused as well."""
+        is_renewable = self._tokens.give_up(config)
+        if not isinstance(error, TokenRefused) or not is_renewable or self._is_renewed:
+            return error
+        self._is_renewed = True
+        return Unavailable(str(error))
 
     def _carry(self, config: TradingViewConfig) -> None:
         """Until the end, or nothing is wanted. Raises what ended the connection."""
@@ -165,7 +175,7 @@ class Link:
                 raise Unavailable(f"TradingView said nothing for {DEAD_S:g} s.")
             self._tell_left_out()
             if not live and stream.first_data_ms is not None:
-                live = True
+                live, self._is_renewed = True, False
                 self._report("live", "")
             if now_s >= next_tick_s:
                 next_tick_s = now_s + TICK_S

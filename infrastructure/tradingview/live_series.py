@@ -3,6 +3,8 @@ by `stream`."""
 
 from __future__ import annotations
 
+import logging
+
 from infrastructure.bars import Bar, Bars
 from infrastructure.intervals import MINUTE_MS, Interval
 from infrastructure.tradingview.base import BarUpdate, SeriesBegun
@@ -18,6 +20,10 @@ RECENT_BARS = 10
 #: did not. At most once in a while, as a symbol that is seldom traded has such gaps all day.
 GAP_BARS = 5
 GAP_EVERY_MS = 15 * MINUTE_MS
+#: A bar that opens later than so from now is wrong: after it no other one would count as the newest.
+AHEAD_MS = MINUTE_MS
+
+logger = logging.getLogger(__name__)
 
 
 class LiveSeries:
@@ -30,6 +36,7 @@ class LiveSeries:
         self._newest: Bar | None = None
         self._closed = False  # the newest bar was given as closed
         self._gap_ms: int | None = None  # when it began again because of a gap
+        self._was_ahead = False  # a bar of the future has come
 
     def open(self) -> None:
         self.chart.open(RECENT_BARS)
@@ -47,7 +54,7 @@ class LiveSeries:
             return []
         bars = ordered(Bars.concat(self._recent))
         self._recent.clear()
-        return self._follow(bars, now_ms)
+        return self._follow(self._opened(bars, now_ms), now_ms)
 
     def tick(self, now_ms: int) -> list[BarUpdate]:
         """The newest bar as closed, once its time has passed without a successor."""
@@ -55,6 +62,14 @@ class LiveSeries:
             return []
         self._closed = True
         return [self._update(self._newest, True, now_ms)]
+
+    def _opened(self, bars: Bars, now_ms: int) -> Bars:
+        """Without those that cannot have opened yet."""
+        opened = bars.between(None, self.chart.server_ms(now_ms) + AHEAD_MS)
+        if len(opened) < len(bars) and not self._was_ahead:
+            self._was_ahead = True
+            logger.warning("%s %s: a bar of the future is left out", self.chart.symbol, self.chart.interval)
+        return opened
 
     def _follow(self, bars: Bars, now_ms: int) -> list[SeriesBegun | BarUpdate]:
         updates: list[SeriesBegun | BarUpdate] = []

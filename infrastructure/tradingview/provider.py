@@ -25,7 +25,7 @@ from infrastructure.tradingview.http import TradingViewHttp
 from infrastructure.tradingview.line import Line, now_ms
 from infrastructure.tradingview.messages import Parameters
 from infrastructure.tradingview.pace import PACE
-from infrastructure.tradingview.session import ANONYMOUS
+from infrastructure.tradingview.session import ANONYMOUS, TokenRefused
 from infrastructure.tradingview.tokens import Tokens
 
 #: A connection that rested longer is not used again: nobody answered its heartbeats, which come every 10 s.
@@ -125,7 +125,9 @@ class TradingViewProvider(IDataProvider):
             self._end(line, request)
 
     def _begin(self, symbol: str, interval: Interval, **limits: Any) -> tuple[Line, HistoryRequest, History]:
-        """Up to the first page. A connection that rested may have died unnoticed: then once more over a new one."""
+        """Up to the first page. A connection that rested may have died unnoticed, and for a token that is refused there
+        may be another one: then once more over a new one."""
+        is_renewed = False
         with self._lock:
             while True:
                 rested = self._line is not None
@@ -135,7 +137,10 @@ class TradingViewProvider(IDataProvider):
                     return line, request, self._answer(line, request)
                 except InfrastructureError as error:
                     died = isinstance(error, Unavailable) and self._line is None
-                    if not (rested and died and not request.heard):
+                    refused = isinstance(error, TokenRefused) and not is_renewed
+                    if refused and self._tokens.give_up(self._opened_with):
+                        is_renewed = True
+                    elif not (rested and died and not request.heard):
                         self._end(line, request)
                         raise
 

@@ -20,6 +20,10 @@ REASON_LIMIT = 200
 REDACTED = "<token>"
 
 
+class TokenRefused(Rejected):
+    """Unless there is another one to get."""
+
+
 class Session:
     """`random` gives floats in [0, 1): session names are drawn from it, as every client does."""
 
@@ -83,7 +87,7 @@ class Session:
 def protocol_error(reason: str) -> InfrastructureError:
     """A person must act only where it is about the token; what else the server may say has passed with a reconnect."""
     if "token" in reason.replace(REDACTED, ""):
-        return Rejected(f"TradingView refuses the TRADINGVIEW_AUTH_TOKEN: {reason}. It may have expired.")
+        return TokenRefused(f"TradingView refuses the TRADINGVIEW_AUTH_TOKEN: {reason}. It may have expired.")
     if "rate" in reason or "limit" in reason:
         return Throttled(f"TradingView wants fewer requests: {reason}.")
     return Unavailable(f"TradingView ended the connection: {reason or 'without a reason'}.")

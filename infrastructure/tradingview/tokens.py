@@ -40,11 +40,12 @@ class Tokens:
                 self._token = self._ask()
             return replace(self._config, auth_token=self._token)
 
-    def give_up(self, config: TradingViewConfig) -> None:
-        """Its token brought no data, or was refused: the next connection has a new one, where there is one to get."""
+    def give_up(self, config: TradingViewConfig) -> bool:
+        """Its token brought no data, or was refused: the next connection has a new one. False where none can be got."""
         with self._lock:
             if self._renewable and self._token == config.auth_token:
                 self._token = ""
+        return self._renewable
 
     def close(self) -> None:
         self._client.close()

@@ -52,7 +52,12 @@ ROWS = (
     Row("close", RECONNECTS, AGAIN),
     Row("reset", RECONNECTS, AGAIN),
     Row("critical_error", "as after `close` where it ends the quotes; else opens that chart session again", AGAIN),
-    Row("protocol_error", "as after `close`; where it is about the token, as after `handshake_403`", AGAIN),
+    Row(
+        "protocol_error",
+        "as after `close`; where it is about the token, with another one if there is a session cookie to get it with; "
+        "where that is refused too, or there is none, as after `handshake_403`",
+        AGAIN,
+    ),
     Row("unknown_message", NOTICES_NOTHING),
     Row("huge_frame", NOTICES_NOTHING),
     Row("silence", STALE, SILENT, config=IMPATIENT),

@@ -62,6 +62,14 @@ def test_after_connecting_the_closed_bars_come_again_and_the_last_one_forms() ->
     ]
 
 
+def test_a_bar_that_cannot_have_opened_yet_is_left_out() -> None:
+    followed = Followed()
+    followed.begin(flat(T), at=T)
+    assert followed.live(flat(T + 500 * MINUTE_MS, 9.0), at=T + 1_000) == []
+    assert followed.live(flat(T, 2.0), at=T + 2_000) == [update(T, 2.0, False, T + 2_000)]
+    assert followed.live(flat(T + MINUTE_MS), at=T + MINUTE_MS + 1_000)[0].closed
+
+
 def test_an_answer_without_bars_begins_with_the_first_that_comes() -> None:
     followed = Followed()
     assert followed.hear(resolved(followed.chart, **followed.facts), completed(followed.chart), at=T) == []

@@ -114,5 +114,22 @@ def test_a_token_that_ends_while_it_streams_is_renewed(server: SimulatorServer) 
     assert sink.of(StreamState)[2].reason == "No data of TEST for 1 s though it is open."
 
 
+def test_a_token_of_the_settings_that_is_refused_is_replaced(server: SimulatorServer) -> None:
+    config = logged_in(server, auth_token="an-old-token")
+    with Running(server, quotes(COIN), auth_token="an-old-token", **vars_of(config)) as sink:
+        sink.until_states("connecting", "reconnecting", "live")
+    with TradingViewProvider(config) as provider:
+        assert provider.resolve("NASDAQ:AAPL").full_name == "NASDAQ:AAPL"
+
+
+def test_a_second_one_that_is_refused_is_for_a_person(server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tokens, "_ask", lambda _: "another-old-token")
+    config = logged_in(server)
+    with Running(server, quotes(COIN), **vars_of(config)) as sink:
+        sink.until_states("connecting", "reconnecting", "refused")
+    with TradingViewProvider(config) as provider, pytest.raises(Rejected, match="bad auth token"):
+        provider.resolve("NASDAQ:AAPL")
+
+
 def vars_of(config: TradingViewConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("session_cookie", "site_url", "silence_s")}
