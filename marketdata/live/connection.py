@@ -175,7 +175,7 @@ class Connection:
         self._due_quotes = self._due_bars = NOTHING
         if not self.over and self.busy_since is None and (self._snapshot_quotes or self._snapshot_bars):
             due_quotes -= self._snapshot_quotes
-            due_bars -= self._snapshot_bars
+            due_bars -= self._snapshot_bars | frames.among(self._closed)  # it tells those that have closed, too
             type = HOLE if self._hole else "snapshot"
             self._send_values(type, self._snapshot_quotes, self._snapshot_bars, frames)
             self._snapshot_quotes = self._snapshot_bars = NOTHING

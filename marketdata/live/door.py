@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 
 class Door:
-    """`write` takes one whole frame and never waits; it may be called only while the door is open, which `on_shut` is
-    told the end of. The server opens and shuts it: shut is it while the socket is full, and from the closing on.
-    `unsent` gives the bytes that wait for the socket."""
+    """`write` takes one whole frame and never waits; it may be called only while the door is open. The server opens it
+    and shuts it: while the socket is full, and for good when the connection closes or compresses. `on_shut` is called
+    each time. `unsent` gives the bytes that wait for the socket, door or not."""
 
     __slots__ = ("is_open", "on_shut", "unsent", "write")
 

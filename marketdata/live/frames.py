@@ -3,7 +3,7 @@
 Browsers that watch the same, or of whose watch lists the same part changed, share one. Pure; made by the hub.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Any, NamedTuple
 
 from marketdata.live import protocol
@@ -48,6 +48,11 @@ class Frames:
             text = self._text(type, quotes, bars, closed)
             made = self._made[key] = Outgoing({"type": "websocket.send", "text": text}, framed(text.encode()))
         return made
+
+    def among(self, closed: Iterable[tuple[str, str]]) -> frozenset[str]:
+        """Topics of which the newest bar is one of these."""
+        bars = self._latest.bars
+        return frozenset(topic for topic, text in closed if bars.get(topic) == text)
 
     def _text(self, type: str, quotes: Set[str], bars: Set[str], closed: tuple[str, ...]) -> str:
         latest, told = self._latest, set(closed)

@@ -111,10 +111,6 @@ class Hub:
     def epoch(self) -> str:
         return str(self.feed.fence)
 
-    @property
-    def connections(self) -> Collection[Connection]:
-        return self._connections
-
     def arrive(self, connection: Connection) -> None:
         """It may be closed or cut off already, but hears nothing before it is added."""
         self._arriving.add(connection)
@@ -147,9 +143,6 @@ class Hub:
         self._interest.remove(connection, quotes, bars)
         connection.unwatch(quotes, bars)
         self._slots.seat(connection)
-
-    def interest(self) -> list[str]:
-        return self._interest.items()
 
     # --- from the feed ---
 
@@ -254,11 +247,12 @@ class Hub:
             await asyncio.sleep(period)
             now = self._clock()
             self._beats += 1
-            pings = [protocol.encode(protocol.Ping(self._beats, log or UNSET)) for log in (None, self.log.position)]
+            ping = protocol.encode(protocol.Ping(self._beats))
+            ping_with_log = protocol.encode(protocol.Ping(self._beats, self.log.position or UNSET))
             for connection in (*self._arriving, *self._connections):
                 self._let_go(connection, now)
             for connection in tuple(self._connections):
-                self._ask(connection, now, pings)
+                self._ask(connection, now, ping_with_log if connection.has_every_closed_bar else ping)
             if self.feed.state != "absent" and now - self._feed_at > self._options.feed_silence_s:
                 silence = f"Nothing has been heard from the feed for {self._options.feed_silence_s:g} s."
                 self._state(
@@ -272,11 +266,11 @@ class Hub:
         elif connection.over_since is not None and now - connection.over_since > OVER_LIMIT_S:
             connection.cut_off("it is still there after its end")
 
-    def _ask(self, connection: Connection, now: float, pings: list[str]) -> None:
-        """`pings`: without and with the end of the log, which only those may hear who got all that comes before."""
+    def _ask(self, connection: Connection, now: float, ping: str) -> None:
+        """The end of the log is in it only for one who was handed all that comes before."""
         heartbeat_s = self._options.heartbeat_s
         if now - connection.heard_at > HEARTBEATS_MISSED * heartbeat_s:
             connection.close(Code.NO_HEARTBEAT, "No heartbeat was answered.")
         elif now - connection.pinged_at >= heartbeat_s:
             connection.pinged_at = now
-            connection.post(pings[connection.has_every_closed_bar])
+            connection.post(ping)

@@ -6,10 +6,17 @@ page. So a foreign Origin is refused at the handshake, and where there is none, 
 
 from collections.abc import Awaitable
 from typing import Any
+from urllib.parse import urlsplit
 
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import SessionMiddlewareStack
 from django.conf import settings
+
+
+async def refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """At the handshake."""
+    await receive()
+    await send({"type": "websocket.close"})
 
 
 class OwnPagesAndPrograms:
@@ -24,7 +31,19 @@ class OwnPagesAndPrograms:
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         """Handed on, not awaited here: one frame less for as long as each connection lasts."""
         headers = scope["headers"]
-        if not any(name == b"origin" for name, _ in headers):
+        origins = [value for name, value in headers if name == b"origin"]
+        if not origins:
             return self._programs(scope, receive, send)
+        if not all(map(_can_be_read, origins)):
+            return refuse(scope, receive, send)
         has_session = any(name == b"cookie" and self._session in value for name, value in headers)
         return (self._known if has_session else self._strangers)(scope, receive, send)
+
+
+def _can_be_read(origin: bytes) -> bool:
+    """Channels' validator raises where it cannot."""
+    try:
+        urlsplit(origin.decode("latin1"))
+    except ValueError:
+        return False
+    return True

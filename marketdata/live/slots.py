@@ -17,7 +17,8 @@ Watched = tuple[frozenset[str], frozenset[str]]  # quotes, bars
 
 
 class Group:
-    """Those who watch the same: who may be written to directly, and who is to be flushed one by one."""
+    """Those who watch the same: who may be written to directly, and who is to be flushed one by one: whoever is owed
+    more, and all without an open door."""
 
     __slots__ = ("behind", "direct")
 

@@ -29,7 +29,7 @@ class Browser:
         assert self._door and self._door.is_open
         if self.raises:
             raise self.raises
-        self._got(frame[frame.index(b"{") :].decode())
+        self._got(frame[{126: 4, 127: 10}.get(frame[1], 2) :].decode())
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._writable.wait()

@@ -101,6 +101,21 @@ async def test_a_full_socket_merges_what_changes_until_it_takes_again(client: Cl
     assert (merged["type"], sorted(merged["quotes"]), merged["bars"]) == ("update", [7, 49], [])
 
 
+async def test_a_bar_that_a_snapshot_tells_as_closed_does_not_come_again_behind_it(client: Client) -> None:
+    client.connection.watch([], ["A@1m"])
+    client.connection.flush(changed(set(), set(), bars={"A@1m": 1}))
+    await client.read()
+    client.connection.closed_bar("A@1m", "2")
+    client.connection.watch(["A"], [])
+    client.connection.flush(changed(set(), {"A@1m"}, {"A": 5}, {"A@1m": 2}))
+    assert await client.read() == [frame("snapshot", [5], [2])]
+    client.connection.closed_bar("A@1m", "3")
+    client.connection.refresh()
+    client.connection.watch([], ["B@1m"])
+    client.connection.flush(changed(set(), {"A@1m"}, {"A": 5}, {"A@1m": 4}))
+    assert await client.read() == [frame("snapshot", [5], [3, 4])]
+
+
 async def test_closed_bars_are_kept_in_order_while_forming_ones_are_merged(client: Client) -> None:
     client.connection.watch([], ["A@1m"])
     client.connection.flush(changed(set(), set()))

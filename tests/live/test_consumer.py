@@ -108,7 +108,7 @@ async def test_unsubscribing_and_reset_are_idempotent_and_answered_with_the_full
             ("e", ["BINANCE:BTCUSDT"], [], []),
             ("f", [], [], []),
         ]
-        assert process.of_this_loop().hub.interest() == []
+        assert process.of_this_loop().hub._interest.items() == []
 
 
 async def test_each_refused_item_has_a_number_and_a_reason(settings: Settings) -> None:
@@ -234,4 +234,4 @@ async def test_a_hundred_browsers_get_exactly_what_they_watch(speaker: Speaker) 
         await browser.until(lambda one, mine=symbols[n % 3]: one.last() == {mine: 200.0})
     for browser in browsers:
         await browser.__aexit__(None, None, None)
-    assert len(process.of_this_loop().hub.connections) == 0
+    assert len(process.of_this_loop().hub._connections) == 0

@@ -97,8 +97,8 @@ async def talk(client: socket.socket, opcode: int, data: bytes, times: int = 1) 
 
 async def full(served: Served) -> FrameProtocol:
     """The first connection, with something unsent that its client does not take."""
-    await until(lambda: bool(process.of_this_loop().hub.connections))
-    (connection,) = process.of_this_loop().hub.connections
+    await until(lambda: bool(process.of_this_loop().hub._connections))
+    (connection,) = process.of_this_loop().hub._connections
     protocol = served.protocols[0]
     while protocol.transport.get_write_buffer_size() < 1000:
         connection.post(json.dumps("x" * 1000))
@@ -127,7 +127,7 @@ async def test_what_waits_for_a_client_that_said_goodbye_by_halves_keeps_nothing
         with served.client() as client:
             protocol = await full(served)
             client.shutdown(socket.SHUT_WR)
-            await until(lambda: not process.of_this_loop().hub.connections)
+            await until(lambda: not process.of_this_loop().hub._connections)
             await until(lambda: protocol.disconnected)
             assert process.of_this_loop().addresses.open == {}
 
@@ -140,7 +140,7 @@ async def test_what_waits_for_a_client_without_a_heartbeat_keeps_nothing_open(
         with served.client():
             protocol = await full(served)
             await until(lambda: protocol.disconnected)
-            assert not process.of_this_loop().hub.connections
+            assert not process.of_this_loop().hub._connections
 
 
 async def test_a_text_that_is_none_is_refused_with_a_number(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
 from infrastructure.persistence import Database
 from marketdata.live.consumers import MESSAGES_BURST
@@ -85,6 +86,8 @@ async def test_each_gets_its_number_and_the_server_goes_on(
             for _ in range(MESSAGES_BURST + 50):
                 await socket.send("nope")
             assert await end_of(socket) == Code.TOO_MANY_MESSAGES
+        with pytest.raises(InvalidStatus, match=r"40[03]"):
+            await connect(address, origin=Origin("http://["))
         async with await _opened(address) as socket:
             await hear(socket, "hello")
         log = web.log.read_text()
