@@ -8,7 +8,6 @@ store: what to stream, saving quotes, noting refusals.
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -33,9 +32,9 @@ from marketdata.live.holes import Holes
 from marketdata.live.in_order import InOrder, Pair
 from marketdata.live.protocol import bar_topic, split_topic
 from marketdata.live.publisher import Publisher
+from marketdata.live.refusals import Refusals
 from marketdata.live.series import SeriesOf
 from marketdata.live.wanted import Streamable, all_closed, markets, streamable, wanted
-from marketdata.models import Symbol
 from marketdata.services.feed_report import Feed
 
 LOOK_EVERY_S = 2.0
@@ -44,7 +43,6 @@ STORE_LIMIT_S = 2.0  # what a part of `step` may take in MongoDB
 REDIS_LIMIT_S = 0.5  # and in Redis, without which nobody is heard anyway
 STEP_S = 0.4  # after so long the other parts wait for the next call: the lease is renewed between
 DRAIN_S = 2.0
-REFUSALS = 1000  # the newest ones wait to be noted on their symbols
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +86,7 @@ class Leader:
         self._symbols: dict[str, Streamable] = {}
         self._markets: set[TradingHours | None] = set()
         self._interest: set[str] = set()
-        self._refusals: deque[SymbolRefused] = deque(maxlen=REFUSALS)
+        self._refusals = Refusals()
         #: What is due how often, and when it was done last.
         self._every = {self._look: LOOK_EVERY_S, self._save: SAVE_EVERY_S, self._note_refusals: 0.0}
         self._done_at = dict.fromkeys(self._every, float("-inf"))
@@ -136,15 +134,17 @@ class Leader:
     def hear(self, event: StreamEvent) -> None:
         match event:
             case QuoteUpdate():
+                self._refusals.streamed(event.symbol)
                 self._publisher.quote(event)
             case SeriesBegun():
+                self._refusals.streamed(event.symbol, event.interval)
                 self._holes.begun(event)
             case BarUpdate(closed=True):
                 self._holes.put(event)
             case BarUpdate():
                 self._publisher.bar(event)
             case SymbolRefused():
-                self._refusals.append(event)
+                self._refusals.add(event)
             case StreamState():
                 self._stream = event
                 self._publisher.tell()
@@ -203,16 +203,7 @@ class Leader:
             raise
 
     def _note_refusals(self) -> None:
-        """Many at a time, none twice; those that a slow store does not take wait."""
-        with at_most(STORE_LIMIT_S):
-            while self._refusals:
-                refusal = self._refusals.popleft()
-                try:
-                    Symbol.objects.filter(pk=refusal.symbol).update(error=f"Not streamed: {refusal.reason}"[:300])
-                except Exception:
-                    self._refusals.appendleft(refusal)
-                    raise
-                logger.warning("%s: the source will not stream it: %s", refusal.symbol, refusal.reason)
+        self._refusals.note(STORE_LIMIT_S)
 
     # --- on the publisher's thread ---
 

@@ -115,6 +115,26 @@ def test_refusals_are_noted_on_their_symbols_and_wait_for_the_database(
     assert noted == dict.fromkeys(["A:B", "A:C"], "Not streamed: no such symbol")
 
 
+def test_a_refusal_is_taken_back_when_the_last_of_it_is_streamed_after_all(leader: Leader, source: Source) -> None:
+    def error() -> str:
+        leader.step(START)
+        return str(Symbol.objects.get(pk="A:B").error)
+
+    Symbol.objects.create(key="A:B")
+    source.say(SymbolRefused("A:B", "no permission"))
+    source.say(SymbolRefused("A:B", "no room", INTERVALS["1m"]))
+    assert error() == "Not streamed: no room"
+    source.say(SeriesBegun("A:B", INTERVALS["1m"], 0))
+    assert error() == "Not streamed: no room"
+    source.quote("A:B", last=1.0)
+    assert error() == ""
+    Symbol.objects.filter(pk="A:B").update(error="It could not be resolved.")
+    source.say(SymbolRefused("A:C", "no permission"))
+    source.quote("A:C", last=1.0)
+    source.quote("A:B", last=1.0)
+    assert error() == "It could not be resolved."
+
+
 def test_a_symbol_without_news_is_not_written_again(
     database: Database, cache: LiveCache, leader: Leader, source: Source
 ) -> None:
