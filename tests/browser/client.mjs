@@ -1,4 +1,5 @@
-// Runs the live client in Node: commands as JSON lines on stdin, each event as a JSON line on stdout.
+// Runs the live client in Node: commands as JSON lines on stdin, [method, ...values] or ["all", ...commands], each event
+// as a JSON line on stdout.
 // node --experimental-websocket client.mjs MODULE OPTIONS, where OPTIONS has url, and ticketUrl or refuse if credentials are asked,
 // and closeAt, [event, state], if a listener shall close the client at the first such event.
 
@@ -33,7 +34,10 @@ if (closeAt) {
 say("loaded", { globals });
 for await (const line of createInterface({ input: process.stdin })) {
   const [method, ...values] = JSON.parse(line);
-  const result = client[method](...values);
-  if (result !== undefined) say("result", { result });
+  const calls = method === "all" ? values : [[method, ...values]]; // of one moment
+  for (const [name, ...given] of calls) {
+    const result = client[name](...given);
+    if (result !== undefined) say("result", { result });
+  }
 }
 client.close();

@@ -6,18 +6,18 @@ import os
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 HERE = Path(__file__).parent
-MODULE = HERE.parents[1] / "marketdata" / "static" / "marketdata" / "live-client.js"
+MODULES = HERE.parents[1] / "marketdata" / "static" / "marketdata"
 DEADLINE_S = 30.0  # only guards against a hang
 
 
@@ -64,13 +64,20 @@ class Client:
 
 
 @contextlib.contextmanager
+def modules() -> Iterator[Path]:
+    """A copy of the page's modules that Node takes for such; without a package.json it takes them for CommonJS."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(MODULES, folder, dirs_exist_ok=True)
+        (Path(folder) / "package.json").write_text('{"type": "module"}')
+        yield Path(folder)
+
+
+@contextlib.contextmanager
 def running_client(url: str, **options: Any) -> Iterator[Client]:
     """Loaded, not yet connected."""
     words = [node(), "--experimental-websocket", "--no-warnings", str(HERE / "client.mjs")]
-    # As a data URL, for Node takes a .js file without a package.json for CommonJS.
-    module = "data:text/javascript," + quote(MODULE.read_text())
-    with subprocess.Popen(
-        [*words, module, json.dumps({"url": url, **options})],
+    with modules() as folder, subprocess.Popen(
+        [*words, str(folder / "live-client.js"), json.dumps({"url": url, **options})],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
     ) as process:  # fmt: skip
         client = Client(process)

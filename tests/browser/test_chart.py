@@ -1,10 +1,12 @@
 """What the chart shows of bars that the test has stored and spoken."""
 
+import json
+import re
 import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 from infrastructure.bars import Bars
 from infrastructure.intervals import INTERVALS, MINUTE_MS
@@ -139,3 +141,91 @@ def test_bars_that_closed_before_the_first_connection_are_there(site: Site) -> N
     is_away = False
     shows(page, bars=4)
     assert len(attempts) > 1
+
+
+class Line:
+    """The page's websocket to the real server, on which a test can hold back what the server says, and speak itself."""
+
+    def __init__(self, page: Page) -> None:
+        self._socket: WebSocketRoute | None = None
+        self._held: list[str] | None = None
+        page.route_web_socket("**/ws/v1/", self._connect)
+
+    def _connect(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        socket.connect_to_server().on_message(self._forward)
+
+    def _forward(self, text: str | bytes) -> None:
+        if self._held is None:
+            self.say_text(str(text))
+        else:
+            self._held.append(str(text))
+
+    def say_text(self, text: str) -> None:
+        assert self._socket
+        self._socket.send(text)
+
+    def say(self, type: str, **fields: Any) -> None:
+        self.say_text(json.dumps({"type": type, **fields}))
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for text in held:
+            self.say_text(text)
+
+
+MISSED = re.compile(r"/bars\?symbol=BINANCE%3ABTCUSDT&.*start_ms=")
+
+
+def opened(site: Site) -> tuple[Page, Line]:
+    """The page with a granted chart of two bars."""
+    store(site, COIN, [FIRST, FIRST + 1])
+    page = site.context.new_page()
+    line = Line(page)
+    with page.expect_response(MISSED, timeout=DEADLINE_S * 1000):
+        page.goto(site.url)
+        page.locator(f"tr[data-symbol='{COIN}']").click()
+    shows(page, symbol=COIN, bars=2)
+    return page, line
+
+
+def test_of_two_breaks_shortly_after_one_another_the_second_is_recovered_alone(site: Site) -> None:
+    page, line = opened(site)
+    store(site, COIN, [FIRST + 2])
+    asked: list[Route] = []
+    page.route(MISSED, lambda route: asked.append(route))
+    for breaks in (1, 2):
+        line.say("snapshot", quotes=[], bars=[], recovered=False)
+        while len(asked) < breaks:
+            page.wait_for_timeout(20)  # lets the browser's events in
+    first, second = asked
+    first.continue_()
+    second.fulfill(status=503, json={"detail": "MongoDB is away."})
+    expect(page.locator("#problem")).to_contain_text("could not be loaded, trying again: MongoDB is away.")
+    page.unroute(MISSED)
+    with page.expect_response(MISSED) as again:
+        pass
+    assert (again.value.status, again.value.url) == (200, first.request.url)
+    shows(page, bars=3)
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_a_chart_left_and_chosen_again_at_once_lacks_no_bar(site: Site, answered_before: bool) -> None:
+    """Bars close between the reading of the history and the grant; an older answer that has the chart is none."""
+    page, line = opened(site)
+    line.hold()
+    page.locator(f"tr[data-symbol='{SHARE}']").click()
+    shows(page, symbol=SHARE)
+    page.locator(f"tr[data-symbol='{COIN}']").click()
+    shows(page, symbol=COIN, bars=2)
+    store(site, COIN, [FIRST + 2])
+    if answered_before:
+        line.say("subscribed", id=0, quotes=[COIN], bars=[f"{COIN}@1m"], refused=[])
+        shows(page, bars=3)
+        store(site, COIN, [FIRST + 3])
+    line.release()
+    shows(page, bars=4 if answered_before else 3)

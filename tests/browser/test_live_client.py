@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.node import MODULE, Client, Server, running_client
+from tests.browser.node import MODULES, Client, Server, running_client
 from tests.browser.wishes import ALL, BAR, COIN, FIRST, LATER, LATEST
 
 pytestmark = pytest.mark.timeout(120)
@@ -187,6 +187,8 @@ def test_where_no_credentials_are_to_be_had_it_is_tried_again(server: Server) ->
         assert client.next("connection", state="waiting")["retryInMs"] == 500
 
 
-def test_the_module_knows_no_page_and_needs_no_other() -> None:
-    text = re.sub(r"/\*.*?\*/|//.*", "", MODULE.read_text(), flags=re.DOTALL)
-    assert re.findall(r"\b(document|window|location|localStorage|navigator|import)\b", text) == []
+@pytest.mark.parametrize(("name", "needs"), [("live-client.js", ["./wishes.js"]), ("wishes.js", [])])
+def test_its_modules_know_no_page_and_need_no_others(name: str, needs: list[str]) -> None:
+    text = re.sub(r"/\*.*?\*/|//.*", "", (MODULES / name).read_text(), flags=re.DOTALL)
+    assert re.findall(r"\b(document|window|location|localStorage|navigator)\b", text) == []
+    assert re.findall(r'\bimport\b.*"(.*)"', text) == needs

@@ -101,11 +101,13 @@ def test_unchecked_items_of_several_answers_are_asked_for_together(server: Serve
     client.call("connect")
     peer = server.accept()
     peer.greet()
-    client.call("subscribe", {"quotes": [COIN, gone, granted]})
-    client.call("subscribe", {"bars": [BAR]})
-    client.call("subscribe", {"quotes": [other]})
-    client.call("unsubscribe", {"quotes": [gone]})
-    for _ in range(4):
+    for method, items in (
+        ("subscribe", {"quotes": [COIN, gone, granted]}),
+        ("subscribe", {"bars": [BAR]}),
+        ("subscribe", {"quotes": [other]}),
+        ("unsubscribe", {"quotes": [gone]}),
+    ):
+        client.call(method, items)
         peer.hear()
     peer.say("subscribed", id=1, quotes=[], bars=[], refused=unchecked(COIN, gone, granted))
     peer.say("subscribed", id=2, quotes=[], bars=[], refused=unchecked(BAR))
@@ -157,7 +159,7 @@ def resumed_in_parts(server: Server, client: Client) -> Peer:
     return peer
 
 
-def hear_part(peer: Peer) -> tuple[object, ...]:
+def hear_part(peer: Peer) -> tuple[int, list[str], object]:
     message = peer.hear()
     return message["id"], message["bars"], message["since"]
 
@@ -224,3 +226,27 @@ def test_a_part_that_is_refused_whole_is_not_recovered(server: Server, client: C
     peer.say("error", id=3, code=4012, message="too many.")
     answer_part(peer, 4, True)
     assert client.next("recovery") == {"recovered": None}
+
+
+def test_parts_that_have_to_wait_for_their_turn_are_part_of_the_resumption(server: Server, client: Client) -> None:
+    bars = [f"TEST:SYM{n:05}@1m" for n in range(10_200)]
+    client.call("subscribe", {"bars": bars})
+    client.call("connect")
+    peer = server.accept()
+    peer.greet(FIRST)
+    peer.hear()
+    peer.close()
+    peer = server.accept()
+    peer.greet(LATEST)
+    asked: list[str] = []
+    while len(asked) < len(bars):
+        id, some, since = hear_part(peer)
+        assert since == FIRST
+        asked += some
+        peer.say("subscribed", id=id, quotes=[], bars=[], refused=[], recovered=True)
+    assert asked == bars
+    client.next("subscribed", id=id)
+    client.call("now")
+    client.next("result")
+    told = [one["event"] for one in client.events if one["event"] in ("subscribed", "recovery")]
+    assert told == [*["subscribed"] * 20, "recovery", "subscribed"]

@@ -33,6 +33,7 @@ export class Candles extends EventTarget {
   #missedSince = null; // closed bars from here on may have been missed
   #shown = null; // { symbol, interval, zone: of the exchange }
   #abort = new AbortController(); // answers to an older choice are dropped
+  #work = new AbortController(); // of it: the newest page, or what was missed
   #timer = 0;
   #gapsTimer = 0;
   #zone = "UTC";
@@ -86,15 +87,10 @@ export class Candles extends EventTarget {
 
   /** `info` as of /api/v1/symbols. Live bars may come before the history does. */
   show(info, interval) {
-    this.#abort.abort();
-    this.#abort = new AbortController();
     this.#shown = { symbol: info.symbol, interval, zone: info.timezone || "UTC" };
-    [this.#bars, this.#gaps, this.#more, this.#loading] = [[], [], false, false];
-    [this.#hasHistory, this.#mustRecover, this.#missedSince] = [false, false, null];
     const digits = format.decimals(info.price_scale);
     this.#price.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
-    this.#draw();
-    this.#newest();
+    this.#begin();
   }
 
   /** A live bar of the shown symbol and interval: replaces a candle, opens the next, or fills a hole. */
@@ -126,7 +122,7 @@ export class Candles extends EventTarget {
     this.#mustRecover = !this.#hasHistory; // what is on its way may have been read too early
     if (this.#hasHistory) {
       this.#missedSince ??= this.#bars.findLast((bar) => bar.closed)?.t ?? this.#bars[0]?.t ?? 0;
-      this.#untilItWorks(() => this.#missed());
+      this.#untilItWorks((signal) => this.#missed(signal));
     }
   }
 
@@ -134,9 +130,18 @@ export class Candles extends EventTarget {
     return DAYS.includes(this.#shown?.interval);
   }
 
+  #begin() {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    [this.#bars, this.#gaps, this.#more, this.#loading] = [[], [], false, false];
+    [this.#hasHistory, this.#mustRecover, this.#missedSince] = [false, false, null];
+    this.#draw();
+    this.#newest();
+  }
+
   #newest() {
-    this.#untilItWorks(async () => {
-      const { bars, more } = await this.#fetch({ limit: PAGE });
+    this.#untilItWorks(async (signal) => {
+      const { bars, more } = await this.#fetch({ limit: PAGE }, signal);
       [this.#more, this.#hasHistory, this.#missedSince] = [more, true, null];
       this.#bars = merge(bars, this.#bars);
       this.#draw();
@@ -146,34 +151,35 @@ export class Candles extends EventTarget {
     });
   }
 
-  async #missed() {
-    const { bars, more } = await this.#fetch({ start_ms: this.#missedSince, limit: MISSED_PAGE });
-    this.#missedSince = null;
+  async #missed(signal) {
+    const { bars, more } = await this.#fetch({ start_ms: this.#missedSince, limit: MISSED_PAGE }, signal);
     if (more) {
-      this.#bars = []; // so much was missed that the chart begins anew
-      this.#newest();
+      this.#begin(); // anew, so much was missed
       return;
     }
+    this.#missedSince = null;
     this.#bars = merge(this.#bars, bars);
     this.#draw();
     this.#findGaps();
   }
 
-  #fetch(range) {
-    return fetchBars(this.#shown.symbol, this.#shown.interval, range, this.#abort.signal);
+  #fetch(range, signal) {
+    return fetchBars(this.#shown.symbol, this.#shown.interval, range, signal);
   }
 
-  /** One such work at a time; ends with the choice of another chart. */
+  /** One such work at a time: the next one ends it, and each choice of a chart begins with one. */
   async #untilItWorks(work) {
     clearTimeout(this.#timer);
-    const { signal } = this.#abort;
+    this.#work.abort();
+    this.#work = new AbortController();
+    const { signal } = this.#work;
     try {
-      await work();
-      this.#say("");
+      await work(signal);
+      if (!signal.aborted) this.#say("");
     } catch (error) {
       if (signal.aborted) return;
       this.#say(`History of ${this.#shown.symbol} could not be loaded, trying again: ${error.message}`);
-      this.#timer = setTimeout(() => signal.aborted || this.#untilItWorks(work), AGAIN_MS * (0.5 + Math.random()));
+      this.#timer = setTimeout(() => this.#untilItWorks(work), AGAIN_MS * (0.5 + Math.random()));
     }
   }
 
@@ -182,7 +188,7 @@ export class Candles extends EventTarget {
     this.#loading = true;
     const { signal } = this.#abort;
     try {
-      const { bars, more } = await this.#fetch({ before_ms: this.#bars[0].t, limit: PAGE });
+      const { bars, more } = await this.#fetch({ before_ms: this.#bars[0].t, limit: PAGE }, signal);
       this.#more = more;
       this.#bars = merge(bars, this.#bars);
       this.#draw();

@@ -18,6 +18,7 @@ async function get(what, query, signal) {
   const limit = AbortSignal.timeout(LONGEST_ASK_MS);
   const response = await fetch(`/api/v1/${what}?${new URLSearchParams(query)}`, { signal: AbortSignal.any([signal, limit]) });
   const answer = await response.json().catch(() => ({}));
+  signal.throwIfAborted();
   if (!response.ok) throw new Error(answer.detail ?? response.statusText);
   return answer;
 }

@@ -1,12 +1,6 @@
 /**
  * Client of the live protocol (docs/live-protocol.md): one websocket that is kept alive, and a wish that survives
- * reconnects. An ES module without dependencies, for pages and programs; docs/browser-client.md describes it.
- *
- *   const client = new LiveClient("wss://example.org/ws/v1/");
- *   client.addEventListener("quote", ({ detail }) => console.log(detail.s, detail.last));
- *   client.addEventListener("bar", ({ detail }) => console.log(detail.s, detail.i, detail.c, detail.closed));
- *   client.subscribe({ quotes: ["NASDAQ:AAPL"], bars: ["NASDAQ:AAPL@1m"] });
- *   client.connect();
+ * reconnects. For pages and programs; needs wishes.js beside it and nothing else. docs/browser-client.md shows its use.
  *
  * Events (CustomEvent, payload in `detail`):
  *   connection  { state: "connecting" | "open" | "waiting" | "closed", reason, retryInMs }
@@ -20,8 +14,11 @@
  *   refused     { item, code, reason }: the server will not send this item
  *   problem     { code, message }: a numbered error
  *
+ * Calls may be as many as one likes: those of one moment are told together, and later ones after a pause (wishes.js).
  * Loss: quotes and forming bars are conflated by the server, the latest always arrives; nothing is queued here.
  */
+
+import { Wishes } from "./wishes.js";
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
@@ -31,7 +28,6 @@ const SILENCE_FACTOR = 2.5; // of the server's heartbeat period: then the connec
 const FIRST_FINAL_CODE = 4500; // closing codes from here to 4999 say: do not reconnect
 const UNCHECKED = 4013; // the server cannot tell at the moment: asked again
 const ASK_AGAIN_MS = 3000;
-const ITEMS_PER_MESSAGE = 500; // of up to 80 characters: below the server's 64 KiB
 
 export class LiveClient extends EventTarget {
   #url;
@@ -39,8 +35,8 @@ export class LiveClient extends EventTarget {
   #WebSocket;
   #random;
   #attempt = null; // the connection, or the one that is being made
-  #quotes = new Set();
-  #bars = new Set();
+  #wishes = new Wishes();
+  #wishTimer = 0;
   #requestId = 0;
   #failures = 0;
   #retryTimer = 0;
@@ -97,16 +93,14 @@ export class LiveClient extends EventTarget {
   }
 
   /** Adds to what is wanted; already subscribed items cost nothing. */
-  subscribe({ quotes = [], bars = [] }) {
-    for (const item of quotes) this.#quotes.add(item);
-    for (const item of bars) this.#bars.add(item);
-    this.#ask("subscribe", quotes, bars);
+  subscribe(items) {
+    this.#wishes.add(items);
+    Promise.resolve().then(() => this.#ask()); // with the other wishes of this moment
   }
 
-  unsubscribe({ quotes = [], bars = [] }) {
-    for (const item of quotes) this.#quotes.delete(item);
-    for (const item of bars) this.#bars.delete(item);
-    this.#ask("unsubscribe", quotes, bars);
+  unsubscribe(items) {
+    this.#wishes.remove(items);
+    Promise.resolve().then(() => this.#ask());
   }
 
   /** Now by the server's clock, in milliseconds; ours until the first greeting. */
@@ -145,6 +139,7 @@ export class LiveClient extends EventTarget {
     if (this.#attempt !== attempt) return;
     this.#attempt = null;
     clearTimeout(this.#watchdog);
+    clearTimeout(this.#wishTimer);
     clearTimeout(this.#askTimer);
     this.#askTimer = 0;
     this.#unchecked.clear(); // the next greeting is answered with all that is wanted
@@ -198,7 +193,8 @@ export class LiveClient extends EventTarget {
     Object.assign(attempt, { greeted: true, log: message.log ?? null });
     const again = this.#greeted;
     this.#greeted = true;
-    if (!again || !this.#bars.size) this.#place = attempt.log;
+    this.#wishes.begin();
+    if (!again || !this.#wishes.wantsBars()) this.#place = attempt.log;
     this.#tell(attempt, "connection", { state: "open", reason: "" });
     this.#tell(attempt, "hello", message);
     this.#tell(attempt, "feed", message.feed);
@@ -207,16 +203,23 @@ export class LiveClient extends EventTarget {
 
   /** All that is wanted; after a reconnect from the place where the last connection ended. */
   #resume(again) {
-    const ids = this.#ask("subscribe", [...this.#quotes], [...this.#bars], again ? this.#place : null);
-    this.#resumption = again && ids.length ? { ids: new Set(ids), begun: false, recovered: true } : null;
+    const resumes = again && this.#wishes.wantsBars();
+    this.#resumption = resumes ? { ids: new Set(), begun: false, recovered: true } : null;
+    this.#wishes.repeat();
+    this.#ask();
   }
 
-  /** One request that resumes; the last one tells whether all of them have recovered. */
+  /** One request that resumes. */
   #answered(attempt, id, recovered) {
     if (this.#attempt !== attempt || !this.#resumption?.ids.delete(id)) return;
     this.#resumption.begun = true;
     this.#resumption.recovered &&= recovered;
-    if (this.#resumption.ids.size) return;
+    this.#conclude(attempt);
+  }
+
+  /** After the answer to the last of them: whether all have recovered. */
+  #conclude(attempt) {
+    if (!this.#resumption || this.#resumption.ids.size || this.#wishes.owesBars) return;
     const all = this.#resumption.recovered;
     this.#resumption = null;
     if (all !== true) this.#place = attempt.log;
@@ -239,9 +242,7 @@ export class LiveClient extends EventTarget {
     for (const item of [...(message.quotes ?? []), ...(message.bars ?? [])]) this.#unchecked.delete(item);
     for (const item of unchecked) this.#unchecked.add(item);
     if (unchecked.length) this.#askAgain();
-    if (!unchecked.some((item) => this.#bars.has(item))) {
-      this.#answered(attempt, message.id, message.recovered ?? null);
-    }
+    if (!this.#wishes.wantsBars(unchecked)) this.#answered(attempt, message.id, message.recovered ?? null);
     this.#tell(attempt, "subscribed", message);
     for (const refusal of refused) this.#tell(attempt, "refused", refusal);
   }
@@ -250,29 +251,29 @@ export class LiveClient extends EventTarget {
   #askAgain() {
     this.#askTimer ||= setTimeout(() => {
       this.#askTimer = 0;
-      const items = [...this.#unchecked];
+      this.#wishes.repeat(this.#unchecked);
       this.#unchecked.clear();
       if (this.#resumption) this.#resume(true);
-      else {
-        const bars = items.filter((item) => this.#bars.has(item));
-        this.#ask("subscribe", items.filter((item) => this.#quotes.has(item)), bars);
-      }
+      else this.#ask();
     }, ASK_AGAIN_MS * (0.5 + this.#random()));
   }
 
-  /** Ids of those messages it takes that have bars; they come first, and each says `since`. */
-  #ask(op, quotes, bars, since = null) {
-    if (!this.#attempt?.greeted) return []; // the greeting is answered with all that is wanted
-    const items = [...bars.map((item) => ["bars", item]), ...quotes.map((item) => ["quotes", item])];
-    const ids = [];
-    for (let at = 0; at < items.length; at += ITEMS_PER_MESSAGE) {
-      const message = { op, id: ++this.#requestId, quotes: [], bars: [] };
-      for (const [kind, item] of items.slice(at, at + ITEMS_PER_MESSAGE)) message[kind].push(item);
-      if (message.bars.length) ids.push(message.id);
-      if (since && message.bars.length) message.since = since;
-      this.#send(message);
+  /** Tells what the server has not been told, or does so at the end of the pause; while it resumes, from where. */
+  #ask() {
+    const attempt = this.#attempt;
+    if (!attempt?.greeted) return; // the greeting is answered with all that is wanted
+    clearTimeout(this.#wishTimer);
+    for (const message of this.#wishes.take(performance.now())) {
+      const id = ++this.#requestId;
+      if (message.op === "subscribe" && message.bars.length && this.#resumption) {
+        this.#resumption.ids.add(id);
+        if (this.#place) message.since = this.#place;
+      }
+      this.#send({ id, ...message });
     }
-    return ids;
+    const pauseMs = this.#wishes.pauseMs(performance.now());
+    if (pauseMs !== null) this.#wishTimer = setTimeout(() => this.#ask(), pauseMs);
+    this.#conclude(attempt);
   }
 
   #listenForSilence() {

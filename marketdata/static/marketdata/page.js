@@ -3,6 +3,7 @@
 import { Candles } from "./candles.js";
 import * as format from "./format.js";
 import { LiveClient } from "./live-client.js";
+import { Refusals } from "./refusals.js";
 import { recall, remember } from "./remembered.js";
 import { connectionWords, feedWords, staleness } from "./states.js";
 import { COLUMNS } from "./row.js";
@@ -20,10 +21,11 @@ const client = new LiveClient(`${scheme}://${location.host}/ws/v1/`);
 const list = new WatchList(element("watchlist"), { now: () => client.now() });
 const candles = new Candles(element("chart"));
 const known = new Map(); // symbol -> what /api/v1/symbols says
+const refusals = new Refusals((item) => list.has(item) || item === watchedBar);
 let chosenInterval = recall("interval", "1m");
 let interval = chosenInterval; // shown: the chosen one where the symbol has it
 let watchedBar = null;
-let grantedBar = null; // the last one whose subscription the server has confirmed
+let grantedBar = null; // the watched one, once the server has confirmed its subscription
 let closesAtMs = null;
 let feed = null;
 let lostAt = null;
@@ -83,13 +85,14 @@ client.addEventListener("bar", ({ detail }) => {
   }
 });
 client.addEventListener("subscribed", ({ detail }) => {
-  if (watchedBar !== grantedBar && detail.bars.includes(watchedBar)) {
+  if (!detail.bars.includes(watchedBar)) {
+    grantedBar = null; // an answer from before the subscription, or it is refused
+  } else if (grantedBar !== watchedBar) {
     grantedBar = watchedBar;
     candles.recover(); // of bars that closed after the history was read, and before this
   }
-  const [first, ...others] = detail.refused ?? [];
-  const more = others.length ? ` (and ${others.length} more)` : "";
-  trouble("refused", first ? `${first.item}: ${first.reason}${more}` : "");
+  refusals.take(detail);
+  trouble("refused", refusals.sentence);
 });
 client.addEventListener("problem", ({ detail }) => trouble("protocol", `${detail.message} (${detail.code})`));
 addEventListener("online", () => client.connect());
@@ -115,8 +118,11 @@ function show(info, wanted) {
   closesAtMs = null;
   useZone();
   const bar = `${info.symbol}@${interval}`;
-  if (watchedBar && watchedBar !== bar) client.unsubscribe({ bars: [watchedBar] });
-  watchedBar = bar;
+  if (watchedBar !== bar) {
+    if (watchedBar) client.unsubscribe({ bars: [watchedBar] });
+    [watchedBar, grantedBar] = [bar, null];
+    trouble("refused", refusals.sentence);
+  }
   candles.show(info, interval);
   client.subscribe({ bars: [bar] });
 }
@@ -174,6 +180,7 @@ function remove(symbol) {
   const next = list.neighbour(symbol);
   list.remove([symbol]);
   client.unsubscribe({ quotes: [symbol] });
+  trouble("refused", refusals.sentence);
   if (next) list.select(next);
   remember("watched", list.symbols);
   element("empty").hidden = list.symbols.length > 0;
