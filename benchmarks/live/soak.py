@@ -30,7 +30,6 @@ from infrastructure.embedded.ports import find_free
 SYMBOLS = 200  # each trades once a second
 NAMES = [f"TEST:SYM{number:04}" for number in range(1, SYMBOLS + 1)]
 CHARTS = 20
-FILL = 1000
 VISIT_S = 0.5
 SAMPLE_S = 5.0
 KIB, MIB = 1024, 1024**2
@@ -100,20 +99,24 @@ def soak(plan: Plan, folder: Path) -> bool:
 
 
 def fill_log(url: str) -> None:
-    """With closed bars that nobody watches, through the script of the feed; before the feed, whose number is higher."""
-    from infrastructure.bars import Bar
-    from infrastructure.intervals import INTERVALS
+    """With bars as long as those that take their places: the last ones of the market, as by a feed before this one."""
+    from infrastructure.intervals import INTERVALS, MINUTE_MS
     from infrastructure.persistence.closed_log import LOG_LENGTH
     from infrastructure.persistence.live import LiveCache
+    from infrastructure.simulator.catalogue import synthetic
+    from infrastructure.simulator.market import Market
     from marketdata.live import blocks, protocol
 
-    cache, interval = LiveCache(url), INTERVALS["1m"]
-    for first in range(0, LOG_LENGTH, FILL):
-        closed = []
-        for number in range(first, first + FILL):
-            bar = Bar(number * interval.length_ms, 100.5, 101.25, 99.75, 100.0, 12345.0)
-            text = protocol.encode_bar("TEST:PAST", interval, number, bar, True, bar.time_ms + interval.length_ms)
-            closed.append(("TEST:PAST@1m", protocol.bar_mark(bar), text))
+    cache, market, interval = LiveCache(url), Market(instruments=synthetic(SYMBOLS)), INTERVALS["1m"]
+    now_ms = time.time_ns() // 1_000_000
+    end_ms = now_ms - now_ms % MINUTE_MS
+    for name in NAMES:
+        bars = market.bars(name, interval, end_ms - LOG_LENGTH // SYMBOLS * MINUTE_MS, end_ms)
+        texts = (
+            protocol.encode_bar(name, interval, 10_000 + seq, bar, True, bar.time_ms + MINUTE_MS)
+            for seq, bar in enumerate(bars)
+        )
+        closed = [(f"{name}@1m", protocol.bar_mark(bar), text) for bar, text in zip(bars, texts, strict=True)]
         cache.speak(0, blocks.pack(0, []), {}, {}, closed=closed)
 
 
