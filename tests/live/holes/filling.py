@@ -59,6 +59,11 @@ class Path:
         self.holes.begun(SeriesBegun(symbol, MINUTE, int(bars.time_ms[0])))
         self.goes_on(symbol, bars)
 
+    def says(self, symbol: str, bars: Bars) -> list[Bar]:
+        """Streams these, and waits until the last of them is said."""
+        self.streams(symbol, bars)
+        return self.until_said(symbol, int(bars.time_ms[-1]))
+
     def goes_on(self, symbol: str, bars: Bars) -> None:
         for bar in bars:
             self.holes.put(BarUpdate(symbol, MINUTE, bar, True, bar.time_ms + MINUTE_MS, NOW_MS))
