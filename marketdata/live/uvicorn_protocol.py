@@ -60,6 +60,9 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if not self.handshake_initiated and (refusal := self.conn.data_to_send()):
+            self.transport.write(b"".join(refusal))  # of a handshake that cannot be read: uvicorn forgets it
+            self.transport.close()
         if self.transport.is_closing():  # the client said goodbye, or what is not the protocol
             self._shut()
 

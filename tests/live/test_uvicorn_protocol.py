@@ -86,6 +86,14 @@ async def test_where_compression_is_agreed_frames_are_compressed_in_small_window
         assert (agreed.local_max_window_bits, agreed.remote_max_window_bits) == (11, 11)
 
 
+async def test_a_handshake_of_too_many_headers_is_answered_and_ended() -> None:
+    async with listening() as port, asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE.removesuffix(b"\r\n") + b"A: b\r\n" * 200 + b"\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+
+
 async def test_frames_that_are_no_message_are_fine_in_moderation() -> None:
     async with client() as connection:
         for _ in range(50):
