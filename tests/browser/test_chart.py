@@ -108,6 +108,7 @@ def test_the_forming_candle_counts_down_to_its_close(site: Site) -> None:
     expect(page.locator("#countdown")).to_have_text("")
 
 
+@pytest.mark.slow
 def test_history_that_cannot_be_loaded_is_tried_again_until_it_can(site: Site) -> None:
     store(site, COIN, [FIRST, FIRST + 1])
     page = site.context.new_page()
@@ -192,6 +193,7 @@ def opened(site: Site) -> tuple[Page, Line]:
     return page, line
 
 
+@pytest.mark.slow
 def test_of_two_breaks_shortly_after_one_another_the_second_is_recovered_alone(site: Site) -> None:
     page, line = opened(site)
     store(site, COIN, [FIRST + 2])

@@ -228,6 +228,7 @@ def test_a_part_that_is_refused_whole_is_not_recovered(server: Server, client: C
     assert client.next("recovery") == {"recovered": None}
 
 
+@pytest.mark.slow
 def test_parts_that_have_to_wait_for_their_turn_are_part_of_the_resumption(server: Server, client: Client) -> None:
     bars = [f"TEST:SYM{n:05}@1m" for n in range(10_200)]
     client.call("subscribe", {"bars": bars})
