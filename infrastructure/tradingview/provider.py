@@ -72,6 +72,7 @@ class TradingViewProvider(IDataProvider):
         self._lock = threading.RLock()
         self._line: Line | None = None
         self._opened_with = config
+        self._is_renewed = False  # a token was refused and another one was got, since a page came
         self._used_s = 0.0  # when it was last heard of
 
     @classmethod
@@ -127,19 +128,20 @@ class TradingViewProvider(IDataProvider):
     def _begin(self, symbol: str, interval: Interval, **limits: Any) -> tuple[Line, HistoryRequest, History]:
         """Up to the first page. A connection that rested may have died unnoticed, and for a token that is refused there
         may be another one: then once more over a new one."""
-        is_renewed = False
         with self._lock:
             while True:
                 rested = self._line is not None
                 line = self._connected()
                 request = HistoryRequest(line.session, symbol, interval, page_bars=self.config.page_bars, **limits)
                 try:
-                    return line, request, self._answer(line, request)
+                    page = self._answer(line, request)
+                    self._is_renewed = False
+                    return line, request, page
                 except InfrastructureError as error:
                     died = isinstance(error, Unavailable) and self._line is None
-                    refused = isinstance(error, TokenRefused) and not is_renewed
-                    if refused and self._tokens.give_up(self._opened_with):
-                        is_renewed = True
+                    refused = isinstance(error, TokenRefused) and self._tokens.give_up(self._opened_with)
+                    if refused and not self._is_renewed:
+                        self._is_renewed = True
                     elif not (rested and died and not request.heard):
                         self._end(line, request)
                         raise

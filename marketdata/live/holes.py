@@ -50,6 +50,7 @@ class _Begun:
     since: float
     bars: list[BarUpdate] = field(default_factory=list)
     tries: int = 0
+    refused_at: float | None = None  # for the first time
 
 
 class Holes:
@@ -204,8 +205,11 @@ class Holes:
         self._say_stored(series, known, series.last_ms if until_ms is None else until_ms, from_ms)
 
     def _is_patient(self, begun: _Begun) -> bool:
-        """However long it had to wait for others, the source may fail it for PATIENCE_S."""
-        return begun.tries < TRIES and self._clock() - max(begun.since, self._refused_since) < PATIENCE_S
+        """However long it had to wait for others, the source may fail it, or everybody, for PATIENCE_S."""
+        since = begun.refused_at
+        if since is None:
+            since = max(begun.since, self._refused_since)
+        return begun.tries < TRIES and self._clock() - since < PATIENCE_S
 
     def _give_up(self, pair: Pair) -> None:
         if self._say.until_ms(pair) is not None:
@@ -223,6 +227,8 @@ class Holes:
             if not self._refusals:
                 self._refused_since = self._clock()
             self._refusals += 1
+            if begun.refused_at is None:
+                begun.refused_at = self._clock()
             if not isinstance(error, Throttled | Busy):  # those ask for patience
                 begun.tries += 1
             raise NotFetched(str(error), again=isinstance(error, Unavailable)) from error

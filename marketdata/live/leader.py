@@ -186,6 +186,7 @@ class Leader:
         new = replace(wish, bars=frozenset()) if self._is_full else wish
         self._in_order.keep(wish.bars)
         self._holes.keep(new.bars)
+        self._refusals.keep(wish)
         if new != self._wanted:
             added, gone = new.bars - self._wanted.bars, self._wanted.bars - new.bars
             self._wanted = new

@@ -1,15 +1,16 @@
 """What the source will not stream: noted on the symbols, and taken back where it does after all. Used by the leader.
 
-`add` and `streamed` run on the provider's thread and only remember; `note` asks the database. Bound: the newest WAITING
-wait for it, older ones are dropped.
+`add` and `streamed` run on the provider's thread and only remember; `note` asks the database. Bounds: what is wanted;
+the newest WAITING wait for the database, older ones are dropped.
 """
 
 import logging
+import threading
 from collections import deque
 
 from infrastructure.intervals import Interval
 from infrastructure.persistence import at_most
-from infrastructure.tradingview.base import SymbolRefused
+from infrastructure.tradingview.base import SymbolRefused, Wanted
 from marketdata.models import Symbol
 
 WAITING = 1000
@@ -22,13 +23,27 @@ class Refusals:
     def __init__(self) -> None:
         self._refused: set[tuple[str, Interval | None]] = set()  # None: its quotes
         self._waiting: deque[SymbolRefused] = deque(maxlen=WAITING)  # without a reason: it is taken back
+        self._lock = threading.Lock()
 
     def add(self, refusal: SymbolRefused) -> None:
-        self._refused.add((refusal.symbol, refusal.interval))
-        self._waiting.append(refusal)
+        with self._lock:
+            self._refused.add((refusal.symbol, refusal.interval))
+            self._waiting.append(refusal)
 
     def streamed(self, symbol: str, interval: Interval | None = None) -> None:
-        if self._refused and (symbol, interval) in self._refused:
+        if self._refused:  # nearly never
+            with self._lock:
+                self._take_back(symbol, interval)
+
+    def keep(self, wanted: Wanted) -> None:
+        """Of what nobody wants any more, nothing is refused."""
+        items = {*wanted.bars, *((symbol, None) for symbol in wanted.quotes)}
+        with self._lock:
+            for symbol, interval in self._refused - items:
+                self._take_back(symbol, interval)
+
+    def _take_back(self, symbol: str, interval: Interval | None) -> None:
+        if (symbol, interval) in self._refused:
             self._refused.discard((symbol, interval))
             if symbol not in {other for other, _ in self._refused}:
                 self._waiting.append(SymbolRefused(symbol, "", interval))
@@ -52,4 +67,4 @@ def _note(refusal: SymbolRefused) -> None:
         logger.warning("%s: the source will not stream it: %s", refusal.symbol, refusal.reason)
     else:
         noted.filter(error__startswith=NOT_STREAMED).update(error="")
-        logger.info("%s: the source streams it after all", refusal.symbol)
+        logger.info("%s: it is no longer refused", refusal.symbol)

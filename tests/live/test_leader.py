@@ -105,12 +105,14 @@ def test_refusals_are_noted_on_their_symbols_and_wait_for_the_database(
 ) -> None:
     for key in ("A:B", "A:C"):
         Symbol.objects.create(key=key)
+    leader.step(START)
+    for key in ("A:B", "A:C"):
         source.say(SymbolRefused(key, "no such symbol"))
     with monkeypatch.context() as away:
         away.setattr("marketdata.live.leader.STORE_LIMIT_S", 1e-9)
         with pytest.raises(Unavailable):
-            leader.step(START)
-    leader.step(START + 1)
+            leader.step(START + 1)
+    leader.step(START + 2)
     noted = {symbol.key: symbol.error for symbol in Symbol.objects.filter(key__in=["A:B", "A:C"])}
     assert noted == dict.fromkeys(["A:B", "A:C"], "Not streamed: no such symbol")
 
@@ -120,13 +122,17 @@ def test_a_refusal_is_taken_back_when_the_last_of_it_is_streamed_after_all(leade
         leader.step(START)
         return str(Symbol.objects.get(pk="A:B").error)
 
-    Symbol.objects.create(key="A:B")
+    Symbol.objects.create(key="A:B", stream_intervals=["1m"])
     source.say(SymbolRefused("A:B", "no permission"))
     source.say(SymbolRefused("A:B", "no room", INTERVALS["1m"]))
     assert error() == "Not streamed: no room"
     source.say(SeriesBegun("A:B", INTERVALS["1m"], 0))
     assert error() == "Not streamed: no room"
     source.quote("A:B", last=1.0)
+    assert error() == ""
+    source.say(SymbolRefused("A:B", "no room", INTERVALS["5m"]))
+    assert error() == "Not streamed: no room"
+    leader.step(START + LOOK_EVERY_S)  # which finds that nobody wants those bars
     assert error() == ""
     Symbol.objects.filter(pk="A:B").update(error="It could not be resolved.")
     source.say(SymbolRefused("A:C", "no permission"))

@@ -123,12 +123,22 @@ def test_a_token_of_the_settings_that_is_refused_is_replaced(server: SimulatorSe
 
 
 def test_a_second_one_that_is_refused_is_for_a_person(server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tokens, "_ask", lambda _: "another-old-token")
+    asked: list[int] = []
+
+    def ask(_: Tokens) -> str:
+        asked.append(1)
+        return "another-old-token"
+
+    monkeypatch.setattr(Tokens, "_ask", ask)
     config = logged_in(server)
     with Running(server, quotes(COIN), **vars_of(config)) as sink:
         sink.until_states("connecting", "reconnecting", "refused")
-    with TradingViewProvider(config) as provider, pytest.raises(Rejected, match="bad auth token"):
-        provider.resolve("NASDAQ:AAPL")
+    with TradingViewProvider(config) as provider:
+        for tries in (2, 1):  # once more at first, then no more than one a request
+            asked.clear()
+            with pytest.raises(Rejected, match="bad auth token"):
+                provider.resolve("NASDAQ:AAPL")
+            assert len(asked) == tries
 
 
 def vars_of(config: TradingViewConfig) -> dict[str, Any]:

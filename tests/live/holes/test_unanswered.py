@@ -116,6 +116,21 @@ def test_who_waited_long_for_others_is_not_given_up_at_the_first_refusal(
     path.close()
 
 
+def test_a_series_that_alone_is_put_off_is_not_waited_for_without_end(
+    path: Path, server: SimulatorServer, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.says(TICK, minutes(server, TICK, 70, 5))
+
+    def put_off(*_: object) -> None:
+        path.now_s += PATIENCE_S / 4
+        path.holes._refusals = 0  # as after an answer for another one
+        raise Throttled("Fewer requests, please.")
+
+    monkeypatch.setattr(holes.catching_up, "fetch", put_off)
+    path.says(TICK, minutes(server, TICK, 9, 10))
+    assert path.lost.is_set()
+
+
 def test_a_source_that_answers_nobody_for_long_is_asked_for_no_other_series(
     path: Path, server: SimulatorServer, source: Source, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
