@@ -28,15 +28,15 @@ class Echo:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         door = door_of(scope)
-        assert door is None or not door.is_open, "before the handshake"
+        assert door and not door.is_open, "before the handshake"
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] != "websocket.disconnect":
             if message.get("text") == "door":
-                await send({"type": "websocket.send", "text": str(door is not None and door.is_open)})
+                await send({"type": "websocket.send", "text": str(door.is_open)})
             elif message["type"] == "websocket.receive":
-                assert door and door.is_open
+                assert door.is_open
                 door.write(framed(message["text"].encode()))
-        assert door is None or not door.is_open, "after the end"
+        assert not door.is_open, "after the end"
 
 
 @asynccontextmanager
