@@ -49,7 +49,6 @@ local time = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
-RETRY = Retry(NoBackoff(), 1)
 INTEREST_BATCH = 1000  # items a script call: Lua must not hold the server for long
 
 
@@ -76,13 +75,21 @@ def connection_options(timeout_s: float) -> dict[str, Any]:
 
 
 class ConnectionFactory(pool.ConnectionFactory[Any, Any, Any]):
-    """django-redis's registry of pools by URL. A command is tried twice: a restarted server leaves dead connections in
-    the pool. Without more, a lost Redis costs its caller no wait. With the option HURRIED a wait that was in vain ends
-    it."""
+    """django-redis's registry of pools, by URL and limits. A command is tried twice: a restarted server leaves dead
+    connections in the pool. Without more, a lost Redis costs its caller no wait. With the option HURRIED a wait that
+    was in vain ends it."""
 
     def make_connection_params(self, url: str) -> dict[str, Any]:
-        retry = Retry(NoBackoff(), 1, (exceptions.ConnectionError,)) if self.options.get("HURRIED") else RETRY
+        hurried = {"supported_errors": (exceptions.ConnectionError,)} if self.options.get("HURRIED") else {}
+        retry = Retry(NoBackoff(), 1, **hurried)
         return {**super().make_connection_params(url), "protocol": 2, "retry": retry}
+
+    def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
+        limits = (self.options.get(name) for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT", "HURRIED"))
+        name = " ".join((params["url"], *(str(limit or 0) for limit in limits)))
+        if name not in self._pools:
+            self._pools[name] = self.get_connection_pool(params)
+        return self._pools[name]
 
 
 @before_fork
@@ -111,8 +118,7 @@ class Cache:
 
     def hurried(self, timeout_s: float) -> Self:
         """The same for one who cannot wait longer than that, over connections of its own."""
-        query = f"socket_timeout={timeout_s}&socket_connect_timeout={timeout_s}"  # pools are told apart by their URLs
-        return type(self)(f"{self._url}{'&' if '?' in self._url else '?'}{query}", timeout_s, hurried=True)
+        return type(self)(self._url, timeout_s, hurried=True)
 
     @redis_errors()
     def ping(self) -> None:
