@@ -12,6 +12,7 @@ from infrastructure.persistence.live import LiveCache
 from marketdata.live import process
 from marketdata.models import Symbol
 from marketdata.services import attempts
+from tests.live.sending import Client
 from tests.live.speaker import Speaker
 from tests.persistence.conftest import RedisServer
 
@@ -81,3 +82,8 @@ async def live(redis_server: RedisServer, database: Database, settings: Settings
     attempts.of_this_process.clear()
     yield
     await process.close()
+
+
+@pytest.fixture
+async def client() -> Client:
+    return Client()
